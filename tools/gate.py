@@ -1,0 +1,126 @@
+"The checks that CI runs. `python tools/gate.py` runs all, `python tools/gate.py export clean` those two."
+import ast, os, re, subprocess, sys, sysconfig, tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE, NOTEBOOKS = ROOT/'mriseg', ROOT/'nbs'
+ENV = {**os.environ, 'PATH': sysconfig.get_path('scripts') + os.pathsep + os.environ['PATH'],   # nbdev_* and ruff are called by name
+       'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'agg'}   # the notebooks run side by side: more threads each is slower
+
+def run(*command): return subprocess.run(command, cwd=ROOT, env=ENV, text=True, capture_output=True)
+
+def complaint(result):
+    "What a command said, if it failed."
+    return [(result.stdout + result.stderr).strip() or f'exit status {result.returncode}'] if result.returncode else []
+
+def modules():
+    "Each exported module with the notebook it says it is made from."
+    for path in sorted(PACKAGE.rglob('*.py')):
+        if path.name in ('__init__.py', '_modidx.py'): continue
+        found = re.search(r'File to edit: (\S+\.ipynb)', path.read_text(encoding='utf-8'))
+        yield path, found and (path.parent/found[1]).resolve()
+
+def changed_by(command, folder, pattern):
+    "What `command` changes is not as it should be. It stays changed, and is named."
+    def contents(): return {path: path.read_bytes() for path in folder.rglob(pattern) if '.ipynb_checkpoints' not in path.parts}
+    before, result, after = contents(), run(command), contents()
+    names = sorted(str(path.relative_to(ROOT)) for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    return complaint(result) + [f'{name}: {command} has just rewritten it; look at the difference and commit it' for name in names]
+
+# --- Checks that are one each: they return what is wrong
+
+def export():
+    "the package is what the notebooks export"
+    strays = [path for path, notebook in modules() if not (notebook and notebook.exists())]
+    return changed_by('nbdev_export', PACKAGE, '*.py') + [f'{path.relative_to(ROOT)}: no notebook exports it' for path in strays]
+
+def clean():
+    "the notebooks are clean"
+    return changed_by('nbdev_clean', NOTEBOOKS, '*.ipynb')
+
+def imports():
+    "each module can be imported alone"
+    names = ['.'.join(path.relative_to(ROOT).with_suffix('').parts) for path, _ in modules()]
+    with ThreadPoolExecutor(2) as pool: results = pool.map(lambda name: run(sys.executable, '-c', f'import {name}'), names)
+    return [f'{name}: {said}' for name, result in zip(names, results) for said in complaint(result)]
+
+def order():
+    "a module imports only modules of earlier notebooks"
+    place = {path.stem: notebook.name for path, notebook in modules() if notebook}
+    return [f'{path.name} ({place[path.stem]}) imports {name} ({place[name]})' for path, notebook in modules() if notebook
+            for name in imported(ast.parse(path.read_text(encoding='utf-8'))) if name in place and place[name] >= place[path.stem]]
+
+def imported(tree):
+    "The names right under `mriseg` that a module imports, wherever in it."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import): names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = '.'.join(filter(None, [PACKAGE.name if node.level else '', node.module]))
+            names = [base] if base != PACKAGE.name else [f'{base}.{alias.name}' for alias in node.names]
+        else: continue
+        yield from (name.split('.')[1] for name in names if name.startswith(PACKAGE.name + '.'))
+
+def lint():
+    "nothing of a notebook is missing in its module, no import is unused"
+    return complaint(run('ruff', 'check', '--isolated', '--quiet', '--select', 'F401,F403,F405,F821', '--exclude', '__init__.py,_modidx.py', str(PACKAGE)))
+
+def readme():
+    "README.md is what nbs/index.ipynb gives"
+    return complaint(run(sys.executable, 'tools/readme.py', '--check'))
+
+# --- Checks that are many: they return how many passed, failed and were skipped
+
+def notebooks():
+    "each notebook runs from top to bottom"
+    files, skipped = tested_notebooks()
+    workers = '0' if sys.platform == 'darwin' else '2'   # macOS would start each worker anew, and nbdev was made for forked ones
+    with subprocess.Popen(['nbdev_test', '--timing', '--n_workers', workers], cwd=ROOT, env=ENV, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        said = []
+        for line in process.stdout: print(line, end=''); said.append(line)
+    listed = ''.join(said).partition('Tests Failed On The Following Notebooks')[2]
+    failed = len(re.findall(r'^\s+\S.*\.ipynb\s*$', listed, re.M))
+    if process.returncode and not failed or not files or not process.returncode and 'Success.\n' not in said:
+        failed = max(len(files), 1)   # it died as a whole, or found nothing to run, which nbdev_test calls no failure
+    return Counter(passed=max(len(files) - failed, 0), failed=failed, skipped=len(skipped))
+
+def tested_notebooks():
+    "The notebooks that nbdev_test runs, and those that say `skip_exec: true`."
+    from nbdev.doclinks import nbglob
+    from nbdev.frontmatter import FrontmatterProc
+    from nbdev.process import NBProcessor
+    found = nbglob(NOTEBOOKS, as_path=True)
+    skipped = [path for path in found if NBProcessor(path, procs=FrontmatterProc, process=True).nb.frontmatter_.get('skip_exec')]
+    return [path for path in found if path not in skipped], skipped
+
+def pytest():
+    "tests/: what cannot be tested in a notebook's cell"
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder)/'junit.xml'
+        status = subprocess.run([sys.executable, '-m', 'pytest', '-v', 'tests', f'--junitxml={report}'], cwd=ROOT, env=ENV).returncode
+        suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
+    total, failures, errors, skipped = (sum(int(suite.get(key)) for suite in suites) for key in ('tests', 'failures', 'errors', 'skipped'))
+    failed = failures + errors or int(status != 0)   # no tests at all is a failure too
+    return Counter(passed=max(total - failed - skipped, 0), failed=failed, skipped=skipped)
+
+def verdict(check):
+    "Run one check and say how it went."
+    print(f'\n== {check.__name__}: {check.__doc__}')
+    result = check()
+    if not isinstance(result, Counter):
+        print('\n'.join(result) or 'ok')
+        result = Counter(failed=1) if result else Counter(passed=1)
+    elif result['failed']: print(f'{check.__name__}: {result["failed"]} failed')
+    return result
+
+CHECKS = {check.__name__: check for check in (export, clean, imports, order, lint, readme, notebooks, pytest)}
+
+if __name__ == '__main__':
+    sys.stdout.reconfigure(line_buffering=True)
+    if unknown := set(sys.argv[1:]) - CHECKS.keys(): sys.exit(f'no such check: {", ".join(unknown)}; there are {", ".join(CHECKS)}')
+    count = sum((verdict(CHECKS[name]) for name in sys.argv[1:] or CHECKS), Counter())
+    print(f'\n{count["passed"]} passed, {count["failed"]} failed' + (f', {count["skipped"]} skipped' if count['skipped'] else ''))
+    sys.exit(count['failed'] > 0)
