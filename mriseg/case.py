@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEQUENCE_WORDS', 'LABEL_WORDS', 'recognise', 'Case', 'find_cases', 'read_case', 'Fault', 'check_cases', 'Split',
-           'split_cases', 'read_split']
+           'split_cases', 'select_cases', 'read_split']
 
 # %% ../nbs/04_case.ipynb #8c9b595b
 import re
@@ -130,7 +130,7 @@ def check_cases(
     return [Fault(case.case_id, problem) for case in tqdm(cases, 'checking cases', leave=False)
             for problem in _read_with_faults(case, sequences or tuple(case.sequences), needs_label)[1]]
 
-# %% ../nbs/04_case.ipynb #408b600e
+# %% ../nbs/04_case.ipynb #326005ec
 @dataclass(frozen=True)
 class Split:
     "Which cases are learned from and which are put aside to choose and judge the model."
@@ -152,16 +152,21 @@ def split_cases(
     by_id = sorted(cases, key=lambda case: case.case_id)
     return Split([c for n, c in enumerate(by_id) if n not in chosen], [c for n, c in enumerate(by_id) if n in chosen])
 
-def read_split(
-    path:Path, # a text file with an id per line, or a `split.json`
+def select_cases(
+    path:Path, # a text file with an id per line, or the `settings.json` of a run, whose validation cases are meant
     cases:Sequence[Case],
-) -> Split:
-    "Put the cases aside that a file names."
+) -> list[Case]: # in the order of `cases`
+    "The cases that a file names."
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'there is no file {path} with the ids of the validation cases')
+    if not path.is_file(): raise FileNotFoundError(f'there is no file {path} with case ids')
     wanted = set(read_json(path)['valid'] if path.suffix == '.json' else path.read_text(encoding='utf-8').split())
     unknown = wanted - {case.case_id for case in cases}
     if unknown: raise ValueError(f"{path} names the case {min(unknown)}, which isn't in the data; the ids look like {cases[0].case_id}")
-    split = Split([c for c in cases if c.case_id not in wanted], [c for c in cases if c.case_id in wanted])
-    if not (split.train and split.valid): raise ValueError(f'{path} puts {len(split.valid)} of {len(cases)} cases aside; both parts need at least one')
+    return [case for case in cases if case.case_id in wanted]
+
+def read_split(path:Path, cases:Sequence[Case]) -> Split:
+    "Put the cases aside that a file names, see `select_cases`."
+    valid = select_cases(path, cases)
+    split = Split([case for case in cases if case not in valid], valid)
+    if not (split.train and split.valid): raise ValueError(f'{path} puts {len(valid)} of {len(cases)} cases aside; both parts need at least one')
     return split
