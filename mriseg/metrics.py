@@ -63,7 +63,7 @@ def score_masks(predicted:Volume, truth:Volume) -> Scores:
     volumes = (float(np.count_nonzero(m)*truth.voxel_ml) for m in (p, t))
     return Scores(*overlap_scores(p, t), hd95(p, t, truth.spacing), *volumes)
 
-# %% ../nbs/09_metrics.ipynb #9e7f246b
+# %% ../nbs/09_metrics.ipynb #27437679
 @dataclass(frozen=True)
 class Summary:
     "One score over several cases."
@@ -77,6 +77,7 @@ class Summary:
     def __str__(self):
         if not self.count: return 'undefined in every case'
         left_out = f', undefined in {self.undefined} more' if self.undefined else ''
+        if self.count == 1: return f'{self.mean:.3f} in 1 case{left_out}'
         return f'mean {self.mean:.3f} ({self.low:.3f} to {self.high:.3f}), median {self.median:.3f}, {self.count} cases{left_out}'
 
 def summarise(

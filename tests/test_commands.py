@@ -1,0 +1,107 @@
+"Bad input on the command line: one clear sentence, exit status 1, and nothing half-written."
+import shutil, subprocess, sys, sysconfig
+from pathlib import Path
+
+import nibabel as nib
+import pytest
+
+from mriseg.phantom import write_phantoms
+
+SCRIPTS = Path(sysconfig.get_path('scripts'))
+QUICK = ('--epochs', '1', '--batch_size', '4', '--device', 'cpu')
+
+def call(name, *arguments):
+    "Run a command as a user would."
+    return subprocess.run([SCRIPTS/name, *map(str, arguments)], capture_output=True, text=True)
+
+def refused(result, *words):
+    "The command ended with status 1 and said so in plain words, without a traceback."
+    said = result.stderr.splitlines()
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert 'Traceback' not in result.stderr
+    sentence = '\n'.join(line for line in said if '%|' not in line)   # progress bars go to stderr too
+    assert sentence.startswith('mriseg: '), sentence
+    for word in words: assert str(word) in sentence, sentence
+
+@pytest.fixture(scope='module')
+def phantoms(tmp_path_factory): return write_phantoms(tmp_path_factory.mktemp('phantoms'), 4, seed=2, shape=(48, 56, 24))
+
+@pytest.fixture(scope='module')
+def run(phantoms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('runs')/'run'
+    assert call('mriseg_train', phantoms, '--out', folder, *QUICK).returncode == 0
+    return folder
+
+@pytest.fixture
+def data(phantoms, tmp_path): return Path(shutil.copytree(phantoms, tmp_path/'data'))
+
+def file_of(data, sequence, case='BraTS20_Training_002'): return data/case/f'{case}_{sequence}.nii.gz'
+
+def contents(folder): return {p: p.stat().st_mtime_ns for p in folder.rglob('*')}
+
+def test_the_same_command_again_is_done_at_once(phantoms, run):
+    before = contents(run)
+    again = call('mriseg_train', phantoms, '--out', run, *QUICK)
+    assert again.returncode == 0 and 'best model' in again.stdout
+    assert contents(run) == before
+
+def test_a_folder_without_cases(tmp_path):
+    (tmp_path/'empty').mkdir()
+    for command in ('mriseg_check', 'mriseg_train'):
+        refused(call(command, tmp_path/'empty', *(['--out', tmp_path/'run'] if 'train' in command else [])), 'no cases in', tmp_path/'empty')
+    refused(call('mriseg_check', tmp_path/'nowhere'), 'there is no folder')
+    assert not (tmp_path/'run').exists()
+
+@pytest.mark.parametrize('lost', ['flair', 'seg'])
+def test_a_case_without_flair_or_label(data, tmp_path, lost):
+    file_of(data, lost).unlink()
+    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK), 'BraTS20_Training_002', 'has no label' if lost == 'seg' else 'has no flair')
+    assert not (tmp_path/'run').exists()
+
+def test_predicting_needs_no_label_but_flair(data, run, tmp_path):
+    file_of(data, 'seg').unlink()
+    assert call('mriseg_predict', data, '--model', run, '--out', tmp_path/'masks', '--device', 'cpu').returncode == 0
+    file_of(data, 'flair').unlink()
+    refused(call('mriseg_predict', data, '--model', run, '--out', tmp_path/'again', '--device', 'cpu'), '1 of 4 cases', 'BraTS20_Training_002: has no flair')
+    assert sorted(p.name for p in (tmp_path/'again').iterdir()) == [f'BraTS20_Training_00{n}_mask.nii.gz' for n in (1, 3, 4)]
+
+def test_two_sequences_of_different_shape(data, tmp_path):
+    t2 = nib.load(file_of(data, 't2'))
+    nib.save(t2.slicer[:, :, :20], file_of(data, 't2'))
+    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK), 'BraTS20_Training_002: t2 is Volume(48×56×20', 'share one grid')
+    checked = call('mriseg_check', data)
+    refused(checked, '1 faults')
+    assert 't2 is Volume(48×56×20' in checked.stdout
+    assert not (tmp_path/'run').exists()
+
+def test_a_truncated_file(data, run, tmp_path):
+    broken = file_of(data, 't1')
+    broken.write_bytes(broken.read_bytes()[:5000])
+    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK), 'BraTS20_Training_002', broken, 'is not a whole NIfTI file')
+    refused(call('mriseg_predict', data, '--model', run, '--out', tmp_path/'masks', '--device', 'cpu'), broken)
+    assert not (tmp_path/'run').exists() and not (tmp_path/'masks'/'BraTS20_Training_002_mask.nii.gz').exists()
+    assert not [p for p in tmp_path.rglob('.*') if p.name != '.']
+
+@pytest.mark.parametrize('option, value, said', [('--sequences', 't1,pd', "no case has a sequence 'pd'"), ('--preset', 'huge', "there is no preset 'huge'"),
+                                                 ('--device', 'gpu', "there is no device 'gpu'"), ('--structures', 'tumour', 'should be names with label values'),
+                                                 ('--structures', 'bone=9', "any voxel of the structure 'bone' (label 9)"), ('--minutes', '-1', 'minutes must be above 0'),
+                                                 ('--valid', 'nobody.txt', 'there is no file nobody.txt')])
+def test_an_unknown_choice(phantoms, tmp_path, option, value, said):
+    refused(call('mriseg_train', phantoms, '--out', tmp_path/'run', option, value), said)
+    assert not (tmp_path/'run').exists()
+
+def test_a_model_that_is_none(phantoms, tmp_path):
+    (tmp_path/'model.safetensors').write_text('not a model')
+    (tmp_path/'model.pt').write_text('not a model')
+    for model, said in [(tmp_path/'model.safetensors', 'is not a whole safetensors file'), (tmp_path/'model.pt', 'looks like a pickle'), (phantoms, 'there is no model in')]:
+        refused(call('mriseg_predict', phantoms, '--model', model, '--out', tmp_path/'masks'), said)
+    assert not (tmp_path/'masks').exists()
+
+def test_a_folder_that_holds_something_else(phantoms, run, tmp_path):
+    before = contents(run)
+    refused(call('mriseg_train', phantoms, '--out', run, *QUICK, '--seed', '5'), 'holds another run', 'seed')
+    assert contents(run) == before
+    (tmp_path/'thesis').mkdir()
+    (tmp_path/'thesis'/'chapter.txt').write_text('my life')
+    refused(call('mriseg_train', phantoms, '--out', tmp_path/'thesis', *QUICK), 'holds no run of mriseg_train')
+    assert [p.name for p in (tmp_path/'thesis').iterdir()] == ['chapter.txt']

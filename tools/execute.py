@@ -1,0 +1,26 @@
+"`python tools/execute.py nbs/01_volume.ipynb …`: run notebooks from top to bottom and store their outputs, without progress bars."
+import re, subprocess, sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbdev.clean import nbdev_clean
+
+def is_progress(output):
+    "A progress bar is of no use to a reader, and as a widget it can't be drawn without a kernel."
+    if output.output_type == 'stream': return output.name == 'stderr' and re.search(r'it/s|s/it|\d%\|', output.text)
+    return 'application/vnd.jupyter.widget-view+json' in output.get('data', {}) and 'it/s' in output.data.get('text/plain', '')
+
+def execute(path):
+    "Run one notebook in its own folder and write it back clean."
+    nb = nbformat.read(path, as_version=4)
+    NotebookClient(nb, kernel_name='python3', timeout=600, resources={'metadata': {'path': str(path.parent)}}).execute()
+    for cell in nb.cells:
+        if cell.cell_type == 'code': cell.outputs = [output for output in cell.outputs if not is_progress(output)]
+    if not any('widget-view+json' in str(output) for cell in nb.cells for output in cell.get('outputs', [])): nb.metadata.pop('widgets', None)
+    nbformat.write(nb, path)
+    nbdev_clean(str(path))
+
+if __name__ == '__main__':
+    subprocess.run([Path(sys.executable).with_name('nbdev_export')], check=True)
+    for name in sys.argv[1:]: execute(Path(name).resolve())
