@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PICKLES', 'FORMAT', 'save_tensors', 'load_tensors', 'Model', 'save_model', 'find_model', 'load_model',
-           'optimizer_tensors', 'restore_optimizer']
+           'optimizer_tensors', 'restore_optimizer', 'TrainingState']
 
-# %% ../nbs/10_checkpoint.ipynb #72541a16
+# %% ../nbs/10_checkpoint.ipynb #f3e46693
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from .files import write_json, written_whole
 from .segnet import SegNet, SegNetConfig
@@ -43,7 +44,7 @@ def load_tensors(path:Path) -> tuple[dict[str, Tensor], dict[str, Any]]: # on th
     except (SafetensorError, OSError, ValueError) as error: raise ValueError(f'{path} is not a whole safetensors file ({error})') from None
     except KeyError: raise ValueError(f"{path} was not written by mriseg: it doesn't say what it holds") from None
 
-# %% ../nbs/10_checkpoint.ipynb #673666f2
+# %% ../nbs/10_checkpoint.ipynb #2adb2fb1
 @dataclass(frozen=True, eq=False)
 class Model:
     "A network with what one must know to use it."
@@ -51,6 +52,7 @@ class Model:
     sequences: tuple[str, ...] # one per input channel
     structures: Mapping[str, tuple[int, ...]] # one per output channel; the label values that made it up in training
     threshold: float = 0.5 # probability from which a voxel belongs to a structure
+    spacing: tuple[float, float]|None = None # mm between voxels along H and W in training; `None` if it was never trained
     facts: Mapping[str, Any] = field(default_factory=dict) # where it comes from: cases, scores, versions
 
     def __post_init__(self):
@@ -65,12 +67,12 @@ def save_model(folder:Path, model:Model) -> Path: # of the weights
     "Write `model.safetensors`, and `model.json` beside it for people to read."
     described = dict(format=FORMAT, config=asdict(model.network.config), sequences=list(model.sequences),
                      structures={name: list(labels) for name, labels in model.structures.items()},
-                     threshold=model.threshold, facts=dict(model.facts))
+                     threshold=model.threshold, spacing=model.spacing, facts=dict(model.facts))
     save_tensors(Path(folder)/'model.safetensors', model.network.state_dict(), described)
     write_json(Path(folder)/'model.json', described)
     return Path(folder)/'model.safetensors'
 
-# %% ../nbs/10_checkpoint.ipynb #b60b5d00
+# %% ../nbs/10_checkpoint.ipynb #abf28fa4
 def find_model(path:Path) -> Path: # of a safetensors file
     "The model file that a path means: the file itself, one in the folder, or the best one of a run."
     path = Path(path)
@@ -87,7 +89,8 @@ def load_model(path:Path) -> Model: # on the CPU, ready for prediction
     try:
         network = SegNet(SegNetConfig(**described['config']))
         structures = {name: tuple(labels) for name, labels in described['structures'].items()}
-        model = Model(network, tuple(described['sequences']), structures, float(described['threshold']), described['facts'])
+        spacing = tuple(described['spacing']) if described['spacing'] else None
+        model = Model(network, tuple(described['sequences']), structures, float(described['threshold']), spacing, described['facts'])
         network.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error: raise ValueError(f'{path} is not a whole model: {error}') from None
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
@@ -108,3 +111,27 @@ def restore_optimizer(optimizer:torch.optim.Optimizer, tensors:Mapping[str, Tens
         number, key = name.split('.')
         memory.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict(dict(state=memory, param_groups=optimizer.state_dict()['param_groups']))
+
+# %% ../nbs/10_checkpoint.ipynb #71864d73
+@dataclass
+class TrainingState:
+    "All that changes during a run."
+    network: nn.Module
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    history: list[dict] # one entry per pass
+    seconds: float = 0. # used so far, over all sittings
+    steps: int = 0
+
+    def save(self, path:Path) -> None:
+        tensors = {f'{part}/{name}': tensor for part, named in dict(network=self.network.state_dict(), average=self.average.state_dict(),
+                   optimizer=optimizer_tensors(self.optimizer)).items() for name, tensor in named.items()}
+        save_tensors(path, tensors, dict(history=self.history, seconds=self.seconds, steps=self.steps))
+
+    def load(self, path:Path) -> None:
+        tensors, facts = load_tensors(path)
+        part = lambda which: {name.split('/', 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(which + '/')}
+        self.network.load_state_dict(part('network'))
+        self.average.load_state_dict(part('average'))
+        restore_optimizer(self.optimizer, part('optimizer'))
+        self.history, self.seconds, self.steps = facts['history'], facts['seconds'], facts['steps']

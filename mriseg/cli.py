@@ -6,14 +6,14 @@
 __all__ = ['CRUMB_ML', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
            'mriseg_evaluate', 'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #0d7291f5
+# %% ../nbs/18_cli.ipynb #dc05d503
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from fastcore.script import call_parse, is_cli
+from fastcore.script import Param, call_parse, is_cli
 
 from .case import Case, Split, check_cases, find_cases, read_case, read_split, select_cases, split_cases
 from .checkpoint import Model, find_model, load_model
@@ -75,12 +75,12 @@ def _check_sequences(cases:list[Case], sequences:tuple[str, ...]) -> None:
     for name in sequences:
         if name not in known: raise ValueError(f"no case has a sequence '{name}'; the cases have {', '.join(known)}")
 
-# %% ../nbs/18_cli.ipynb #ac290057
+# %% ../nbs/18_cli.ipynb #ef7959a1
 @call_parse
 @plain_errors()
 def mriseg_check(
     data:Path, # folder of cases, or of one case
-    sequences:str='', # sequences that every case must have, such as t1,t2,flair; default: whatever is there
+    sequences:str=None, # sequences that every case must have, such as t1,t2,flair; default: whatever is there
     unlabelled:bool=False, # cases without a label are all right
 ):
     "Read every case and list what has to be mended."
@@ -93,12 +93,12 @@ def mriseg_check(
     print(f"{len(cases)} cases with {', '.join(have)}; {sum(case.label is not None for case in cases)} labelled; {len({f.case_id for f in faults})} to be mended")
     if faults: raise ValueError(f'{len(faults)} faults in {data}, listed above')
 
-# %% ../nbs/18_cli.ipynb #d96025ea
+# %% ../nbs/18_cli.ipynb #7629da67
 @call_parse
 @plain_errors()
 def mriseg_train(
     data:Path, # folder of cases
-    out:Path, # folder of the run: new, or that of the same run, which then goes on
+    out:Param('folder of the run: new, or that of the same run, which then goes on', Path, required=True)=None,
     sequences:str='t1,t2,flair', # what the network sees, in the order of its channels
     structures:str='whole_tumour=1,2,4', # what it finds: names and the label values that make them up
     preset:str='small', # size of the network: small or paper
@@ -109,13 +109,14 @@ def mriseg_train(
     learning_rate:float=2e-3, # the highest, after warming up
     pos_weight:float=None, # factor on voxels of a structure in the loss; default: from the data
     augmentation:float=1.0, # strength of random alterations; 0 is none
+    mirror:bool=True, # do not exchange left and right at random: for structures that have a side
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
     seed:int=0, # of weights, split, drawing and alterations
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
 ):
     "Train a SegNet on a folder of labelled cases."
     chosen = default_device(device)
-    settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, seed=seed)
+    settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=mirror, seed=seed)
     names, classes = parse_names(sequences), parse_structures(structures)
     config = preset_config(preset, input_channels=len(names), output_channels=len(classes))
     cases = find_cases(data)
@@ -131,7 +132,7 @@ def mriseg_train(
     print(f"best model: {find_model(out)}, validation Dice {load_model(out).facts['validation_dice']:.3f}")
     print(f'pictures of how it learned: {Path(out)/"previews"}')
 
-# %% ../nbs/18_cli.ipynb #f6cb4d99
+# %% ../nbs/18_cli.ipynb #a45d5cea
 CRUMB_ML = 0.1 # smaller pieces of a mask are not counted in what is printed
 
 def _for_each(cases:list[Case], work:Callable[[Case], str]) -> None:
@@ -146,8 +147,8 @@ def _for_each(cases:list[Case], work:Callable[[Case], str]) -> None:
 @plain_errors()
 def mriseg_predict(
     data:Path, # folder of cases, or of one case
-    model:Path, # folder of a run, or a model file
-    out:Path, # folder for the masks: CASE_mask.nii.gz on the grid of the case
+    model:Param('folder of a run, or a model file', Path, required=True)=None,
+    out:Param('folder for the masks: CASE_mask.nii.gz, on the grid of the case', Path, required=True)=None,
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Write a mask for every case, on the case's own grid."
@@ -161,14 +162,14 @@ def mriseg_predict(
     _for_each(cases, predict)
     print(f'masks of {len(cases)} cases in {out}')
 
-# %% ../nbs/18_cli.ipynb #f360e2cd
+# %% ../nbs/18_cli.ipynb #c352a3e1
 @call_parse
 @plain_errors()
 def mriseg_evaluate(
     data:Path, # folder of labelled cases
-    model:Path, # folder of a run, or a model file
-    out:Path, # folder for scores.csv and the predicted masks
-    cases:str='', # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
+    model:Param('folder of a run, or a model file', Path, required=True)=None,
+    out:Param('folder for scores.csv and the predicted masks', Path, required=True)=None,
+    cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Predict labelled cases, score them on whole volumes, and print the table."
@@ -187,7 +188,7 @@ def mriseg_evaluate(
             write_scores(Path(out)/'scores.csv', rows)
             print(f'\n{score_table(rows)}\nscores: {Path(out)/"scores.csv"}; masks: {Path(out)/"masks"}')
 
-# %% ../nbs/18_cli.ipynb #e0b90446
+# %% ../nbs/18_cli.ipynb #0dc5600c
 def _demo_picture(cases:list[Case], masks:Path, path:Path) -> None:
     "FLAIR with prediction and truth outlined, for each case the slice with the most tumour."
     rows, outlines = [], []
@@ -211,10 +212,10 @@ def mriseg_demo(
 ):
     "Make phantoms, train on them, predict unseen ones, score them, and show where to look."
     out, shape = Path(out), (80, 96, 48)
-    for part, count, first in (('train', train, 1000*seed), ('test', test, 1000*seed + 500)):
+    for part, count, which in (('train', train, 2*seed), ('test', test, 2*seed + 1)):
         if not (out/'data'/part).exists():
             print(f'making {count} phantoms in {out/"data"/part}', flush=True)
-            with written_whole(out/'data'/part) as meanwhile: write_phantoms(meanwhile, count, seed=first, shape=shape)
+            with written_whole(out/'data'/part) as meanwhile: write_phantoms(meanwhile, count, seed=which, shape=shape)
     mriseg_train(out/'data'/'train', out/'run', minutes=minutes, seed=seed, device=device)
     mriseg_evaluate(out/'data'/'test', out/'run', out/'scores', device=device)
     _demo_picture(find_cases(out/'data'/'test'), out/'scores'/'masks', out/'prediction.png')

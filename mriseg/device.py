@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# %% ../nbs/00_device.ipynb #3183fc72
+# %% ../nbs/00_device.ipynb #b44e1c4c
 DEVICE_KINDS = ('mps', 'cuda', 'cpu')
 
 def available_devices() -> tuple[str, ...]: # a selection of `DEVICE_KINDS`, fastest first
@@ -26,15 +26,15 @@ def default_device(
     name:str|None=None, # 'mps', 'cuda', 'cuda:1' or 'cpu'; `None` asks MRISEG_DEVICE, then takes the fastest
 ) -> torch.device:
     "The device to compute on: MPS, then CUDA, then the CPU, unless `name` or MRISEG_DEVICE says otherwise."
+    asked = 'MRISEG_DEVICE asks for' if not name and os.environ.get('MRISEG_DEVICE') else 'you asked for'
     name = name or os.environ.get('MRISEG_DEVICE') or available_devices()[0]
-    kind, _, number = name.partition(':')
-    if kind not in DEVICE_KINDS or (number and not number.isdigit()):
-        raise ValueError(f"there is no device '{name}'; use one of mps, cuda, cuda:N or cpu")
+    kind, colon, number = name.partition(':')
+    if kind not in DEVICE_KINDS or colon and not (kind == 'cuda' and number.isdigit()):
+        raise ValueError(f"{asked} the device '{name}', which doesn't exist; use one of mps, cuda, cuda:N or cpu")
     if kind not in available_devices():
-        raise ValueError(f"device '{name}' was asked for, but this machine offers {', '.join(available_devices())}; "
-                         f"leave the device out to use '{available_devices()[0]}'")
-    if kind == 'cuda' and number and int(number) >= torch.cuda.device_count():
-        raise ValueError(f"device '{name}' was asked for, but there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+        raise ValueError(f"{asked} the device '{name}', but this machine offers {', '.join(available_devices())}; choose one of them")
+    if number and int(number) >= torch.cuda.device_count():
+        raise ValueError(f"{asked} the device '{name}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0")
     return torch.device(name)
 
 # %% ../nbs/00_device.ipynb #0078f252
@@ -82,7 +82,7 @@ def release_memory(device:torch.device) -> None:
     if device.type == 'mps': torch.mps.empty_cache()
     if device.type == 'cuda': torch.cuda.empty_cache()
 
-# %% ../nbs/00_device.ipynb #a5313cba
+# %% ../nbs/00_device.ipynb #fd7f2c3b
 FALLBACK_VARIABLE = 'PYTORCH_ENABLE_MPS_FALLBACK'
 
 def describe_device(device:torch.device, precision:Precision|None=None) -> str: # one paragraph
@@ -91,8 +91,8 @@ def describe_device(device:torch.device, precision:Precision|None=None) -> str: 
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{torch.get_num_threads()} threads' if device.type == 'cpu' else 'Apple GPU'
     numbers = str(precision.autocast or torch.float32).removeprefix('torch.')
     parts = [f"{device} ({name}), torch {torch.__version__}, {numbers}{', channels_last' if precision.channels_last else ''}"]
-    if device.type == 'mps': parts.append('channels_last and short types are off: not yet known to be right on every MPS release')
-    if device.type == 'cpu' and not precision.autocast: parts.append('bfloat16 is off: this processor has no fast instructions for it')
-    if os.environ.get(FALLBACK_VARIABLE, '0') != '0':
+    if device.type == 'mps' and not precision.autocast: parts.append('short types are off, as they are not yet known to be right on every MPS release')
+    if device.type == 'cpu' and not precision.autocast and not _has_fast_bfloat16(device): parts.append('bfloat16 is off, as no fast instructions for it were found')
+    if device.type == 'mps' and os.environ.get(FALLBACK_VARIABLE, '0') != '0':
         parts.append(f'WARNING: {FALLBACK_VARIABLE} is set, so operators without an MPS kernel run on the CPU unnoticed; unset it and start again')
     return '; '.join(parts) + '.'

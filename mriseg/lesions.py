@@ -58,11 +58,11 @@ def find_lesions(
         lesions.append(Lesion(number, float(volumes[n]), place, tuple(map(float, centres[n])), side, *map(float, certainty[n])))
     return lesions
 
-# %% ../nbs/13_lesions.ipynb #670de134
+# %% ../nbs/13_lesions.ipynb #9aec4ece
 def describe_lesions(lesions:Sequence[Lesion], name:str='lesion') -> str:
     "One line that says how many pieces there are, how large, and where the largest lies."
     if not lesions: return f'no {name}'
     first = lesions[0]
-    total = f'{len(lesions)} pieces, ' if len(lesions) > 1 else ''
+    volume = f'{first.volume_ml:.1f} mL' if len(lesions) == 1 else f'{len(lesions)} pieces, {sum(lesion.volume_ml for lesion in lesions):.1f} mL; the largest {first.volume_ml:.1f} mL'
     sure = f', mean probability {first.mean_probability:.2f}' if not np.isnan(first.mean_probability) else ''
-    return f"{name}: {total}{sum(lesion.volume_ml for lesion in lesions):.1f} mL; the largest {first.volume_ml:.1f} mL, {first.side}, at ({', '.join(f'{p:.0f}' for p in first.centroid_mm)}) mm{sure}"
+    return f"{name}: {volume}, {first.side}, at ({', '.join(f'{p:.0f}' for p in first.centroid_mm)}) mm{sure}"

@@ -129,17 +129,18 @@ def make_phantom(
     for newer in labels: label[newer > 0] = newer[newer > 0]
     return Examination(f'phantom_{seed}', {s: reorient(v, 'LPS') for s, v in scans.items()}, reorient(Volume(label, affine), 'LPS'))
 
-# %% ../nbs/03_phantom.ipynb #e8726b9b
+# %% ../nbs/03_phantom.ipynb #6612b899
 def write_phantoms(
     folder:Path,
     count:int, # how many cases
     *,
-    seed:int=0, # case number n is made from seed + n
+    seed:int=0, # data sets of different seeds have no patient in common
     shape:tuple[int, int, int]=(64, 80, 48),
 ) -> Path: # the folder
     "Write a data set of phantoms in the layout of BraTS 2020."
+    if count > 9999: raise ValueError(f'at most 9999 phantoms have different seeds, but {count} were asked for')
     for number in range(1, count + 1):
-        phantom, case_id = make_phantom(seed + number, shape), f'BraTS20_Training_{number:03d}'
+        phantom, case_id = make_phantom(10_000*seed + number, shape), f'BraTS20_Training_{number:03d}'
         for name, volume in dict(phantom.sequences, seg=phantom.label).items():
             write_volume(Path(folder)/case_id/f'{case_id}_{name}.nii.gz', volume, 'mriseg phantom, not a person')
     return Path(folder)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['predict_probabilities', 'Prediction', 'predict_examination', 'predict_case', 'mask_name', 'write_masks']
 
-# %% ../nbs/12_predict.ipynb #23055cb0
+# %% ../nbs/12_predict.ipynb #cc64b310
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +15,12 @@ import torch
 
 from .case import Case, read_case
 from .checkpoint import Model
+from .dataset import similar_spacing
 from .preprocess import network_images, place_head, shared_size
 from .train import slice_probabilities
-from .volume import Examination, Volume, read_volume, same_grid, write_volume
+from .volume import Examination, Volume, read_volume, reorient, same_grid, write_volume
 
-# %% ../nbs/12_predict.ipynb #9ab5fac8
+# %% ../nbs/12_predict.ipynb #5c0d7668
 def predict_probabilities(
     model:Model,
     examination:Examination, # with at least the sequences of the model
@@ -31,6 +32,10 @@ def predict_probabilities(
     missing = [name for name in model.sequences if name not in examination.sequences]
     if missing:
         raise ValueError(f"case {examination.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}; add the file or use a model without it")
+    spacing = reorient(examination.grid).spacing[:2]
+    if model.spacing and not similar_spacing(spacing, model.spacing):
+        raise ValueError(f'case {examination.case_id} has voxels of {spacing[0]:.3g}×{spacing[1]:.3g} mm within a slice, but this model learned from '
+                         f'{model.spacing[0]:.3g}×{model.spacing[1]:.3g} mm; resample the case to that spacing first')
     unlabelled = replace(examination, label=None)
     placement = place_head(unlabelled, shared_size([place_head(unlabelled).size]))
     images = network_images(unlabelled, placement, model.sequences)

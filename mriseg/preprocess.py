@@ -6,13 +6,13 @@
 __all__ = ['CLIP_PERCENTILES', 'SIDE_MULTIPLE', 'head_mask', 'z_score', 'structure_masks', 'Placement', 'place_head',
            'shared_size', 'network_images']
 
-# %% ../nbs/05_preprocess.ipynb #fe02f7be
+# %% ../nbs/05_preprocess.ipynb #9f56d259
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .volume import Examination, Volume, reorient
+from .volume import Examination, Volume, reorient, same_grid
 
 # %% ../nbs/05_preprocess.ipynb #8e76f086
 def head_mask(examination:Examination) -> np.ndarray: # (I, J, K) yes/no
@@ -36,15 +36,16 @@ def z_score(
     scaled[inside] = (values - values.mean(dtype=np.float64))/(spread if spread > 0 else 1)
     return scaled
 
-# %% ../nbs/05_preprocess.ipynb #4a99620a
+# %% ../nbs/05_preprocess.ipynb #897b036c
 def structure_masks(
     label:Volume, # integer classes
     structures:Mapping[str, Sequence[int]], # name: the labels that make it up
 ) -> np.ndarray: # (S, I, J, K) yes/no, in the order of the names
     "One mask per structure."
-    return np.stack([np.isin(label.array, labels) for labels in structures.values()])
+    if not structures: raise ValueError('no structure was named; give at least one, such as whole_tumour=1,2,4')
+    return np.stack([np.isin(label.array, list(labels)) for labels in structures.values()])
 
-# %% ../nbs/05_preprocess.ipynb #f135f4d3
+# %% ../nbs/05_preprocess.ipynb #f5f12dee
 @dataclass(frozen=True, eq=False)
 class Placement:
     "Where a stack of axial slices was cut from a volume, in RAS orientation: the way there and back."
@@ -60,6 +61,7 @@ class Placement:
 
     def cut(self, volume:Volume) -> np.ndarray: # (K, H, W)
         "The box as a stack of axial slices, 0 where it reaches beyond the volume."
+        if not same_grid(volume, Volume(np.empty(self.shape, bool), self.affine)): raise ValueError(f'{volume} does not lie on the grid that this placement was made for, {self.shape}')
         upright = reorient(volume).array
         inside, box = self._overlap(upright.shape)
         slices = np.zeros((upright.shape[2], *self.size), upright.dtype)
@@ -70,6 +72,7 @@ class Placement:
         "Put a stack of slices (K, H, W) back where it was cut from, with 0 around it."
         own = Volume(np.zeros(self.shape, slices.dtype), self.affine)
         upright = reorient(own)
+        if slices.shape != (upright.shape[2], *self.size): raise ValueError(f'a stack of {(upright.shape[2], *self.size)} is needed here, but this one is {slices.shape}')
         inside, box = self._overlap(upright.shape)
         upright.array[inside] = np.moveaxis(slices[:, *box], 0, 2) # a view of own.array, so this fills it
         return own

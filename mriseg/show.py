@@ -6,9 +6,10 @@
 __all__ = ['PLANES', 'COLOURS', 'Plane', 'plane_picture', 'grey_window', 'draw_outlines', 'draw_slice', 'show_planes',
            'show_table']
 
-# %% ../nbs/02_show.ipynb #a6a9478e
+# %% ../nbs/02_show.ipynb #db85f5ac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 
 from .volume import Volume, reorient, same_grid
 
-# %% ../nbs/02_show.ipynb #f9d49cd1
+# %% ../nbs/02_show.ipynb #10ad8058
 @dataclass(frozen=True)
 class Plane:
     "How one of the three cutting directions is put on paper, for a volume in RAS orientation."
@@ -27,61 +28,67 @@ class Plane:
 PLANES = dict(axial=Plane(2, ('R', 'L', 'A', 'P')), coronal=Plane(1, ('R', 'L', 'S', 'I')), sagittal=Plane(0, ('A', 'P', 'S', 'I')))
 
 def plane_picture(
-    volume:Volume, # in RAS orientation, see `reorient`
+    volume:Volume, # stored in any orientation
     plane:str, # 'axial', 'coronal' or 'sagittal'
-    slice_index:int, # along the axis that the plane cuts
+    slice_index:int, # counted from the left, the back or the bottom of the patient
 ) -> tuple[np.ndarray, float]: # picture (rows from the top, columns from the left); height of a pixel over its width
     "Cut one slice and turn it the way it is looked at."
     if plane not in PLANES: raise ValueError(f"there is no plane '{plane}'; use one of {', '.join(PLANES)}")
-    cut = PLANES[plane].cut_axis
+    cut, volume = PLANES[plane].cut_axis, reorient(volume)
     if not 0 <= slice_index < volume.shape[cut]:
         raise ValueError(f'{plane} slices of this volume go from 0 to {volume.shape[cut] - 1}, so there is no slice {slice_index}')
     across, up = [s for axis, s in enumerate(volume.spacing) if axis != cut]
     return np.take(volume.array, slice_index, axis=cut)[::-1, ::-1].T, up/across
 
-# %% ../nbs/02_show.ipynb #21c135f7
+# %% ../nbs/02_show.ipynb #eba963ad
 def grey_window(
     array:np.ndarray, # any shape
 ) -> tuple[float, float]: # values drawn as black and as white
     "Black and white points for drawing: the 1st and 99.5th percentile of the values that aren't 0."
-    inside = array[array != 0]
+    inside = array[(array != 0) & np.isfinite(array)].astype(float)
     if not inside.size: return 0., 1.
     low, high = np.percentile(inside, [1, 99.5])
     return float(min(low, 0.) if low > 0 else low), float(max(high, low + 1e-6))
 
-# %% ../nbs/02_show.ipynb #6d086995
+# %% ../nbs/02_show.ipynb #be9c04a2
 COLOURS = ('#ff9f1c', '#2ec4b6', '#e71d36', '#c77dff', '#ffd60a', '#8ecae6')
 
-def draw_outlines(axis:Axes, masks:Mapping[str, np.ndarray], stretch:float=1.) -> None:
+def draw_outlines(axis:Axes, masks:Mapping[str, np.ndarray]) -> None:
     "Outline named 2-D masks (all of one picture's shape) on an axis, with a legend if there are several."
-    for colour, mask in zip(COLOURS, masks.values()):
+    for colour, mask in zip(cycle(COLOURS), masks.values()):
         if mask.any(): axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
     if len(masks) > 1:
-        lines = [plt.Line2D([], [], color=colour) for colour, _ in zip(COLOURS, masks)]
+        lines = [plt.Line2D([], [], color=colour) for colour, _ in zip(cycle(COLOURS), masks)]
         axis.legend(lines, masks, loc='lower right', fontsize='x-small', framealpha=0.6)
+
+def _check_grids(volume:Volume, masks:Mapping[str, Volume]) -> None:
+    for name, mask in masks.items():
+        if not same_grid(reorient(mask), reorient(volume)): raise ValueError(f"mask '{name}' ({mask}) does not lie on the grid of the image ({volume}); predict or resample it onto that grid")
+
+def _draw_letters(axis:Axes, edges:tuple[str, str, str, str]) -> None:
+    spots = [(0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02)]
+    for letter, (x, y), ha, va in zip(edges, spots, ('left', 'right', 'center', 'center'), ('center', 'center', 'top', 'bottom')):
+        axis.text(x, y, letter, transform=axis.transAxes, color='w', fontsize='small', ha=ha, va=va)
 
 def draw_slice(
     axis:Axes,
     volume:Volume,
     plane:str='axial',
     *,
-    slice_index:int,
+    slice_index:int, # see `plane_picture`
     masks:Mapping[str, Volume]|None=None, # by name, on the volume's grid
     window:tuple[float, float]|None=None, # values drawn as black and white
 ) -> None:
     "Draw one slice on a matplotlib axis, with side letters and mask outlines."
-    for name, mask in (masks or {}).items():
-        if not same_grid(mask, volume): raise ValueError(f"mask '{name}' ({mask}) does not lie on the grid of the image ({volume}); predict or resample it onto that grid")
-    picture, stretch = plane_picture(reorient(volume), plane, slice_index)
+    _check_grids(volume, masks or {})
+    picture, stretch = plane_picture(volume, plane, slice_index)
     low, high = window or grey_window(volume.array)
     axis.imshow(picture, cmap='gray', vmin=low, vmax=high, aspect=stretch, interpolation='nearest')
-    draw_outlines(axis, {name: plane_picture(reorient(mask), plane, slice_index)[0] for name, mask in (masks or {}).items()})
-    spots = [(0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02)]
-    for letter, (x, y), ha, va in zip(PLANES[plane].edges, spots, ('left', 'right', 'center', 'center'), ('center', 'center', 'top', 'bottom')):
-        axis.text(x, y, letter, transform=axis.transAxes, color='w', fontsize='small', ha=ha, va=va)
+    draw_outlines(axis, {name: plane_picture(mask, plane, slice_index)[0] for name, mask in (masks or {}).items()})
+    _draw_letters(axis, PLANES[plane].edges)
     axis.set_axis_off()
 
-# %% ../nbs/02_show.ipynb #36da8718
+# %% ../nbs/02_show.ipynb #c8cddab9
 def _close(figure:Figure) -> Figure:
     "Hand a figure to the caller alone, so that a notebook doesn't show it twice and a script doesn't collect them."
     plt.close(figure)
@@ -94,6 +101,7 @@ def show_planes(
     title:str='',
 ) -> Figure:
     "Axial, coronal and sagittal slice through the centre of the masks, or of the volume without any."
+    _check_grids(volume, masks or {})
     volume, masks = reorient(volume), {name: reorient(mask) for name, mask in (masks or {}).items()}
     marked = np.argwhere(np.any([mask.array for mask in masks.values()], axis=0)) if masks else np.empty((0, 3))
     centre = np.round(marked.mean(0)).astype(int) if len(marked) else np.array(volume.shape)//2
@@ -105,20 +113,22 @@ def show_planes(
     figure.suptitle(title)
     return _close(figure)
 
-# %% ../nbs/02_show.ipynb #e1908ac7
+# %% ../nbs/02_show.ipynb #da23ff27
 def show_table(
     rows:Sequence[Sequence[np.ndarray]], # pictures (H, W), axial, with axes leading right and front
     titles:Sequence[str], # one per column
     *,
     row_names:Sequence[str]=(), # one per row, or none
     outlines:Sequence[Mapping[str, np.ndarray]]=(), # per row: masks (H, W) drawn over its first picture
+    stretch:float=1., # height of a pixel on paper over its width: mm along W over mm along H
 ) -> Figure:
     "A table of axial pictures with a title over each column; yes/no masks are drawn white on black."
     figure, axes = plt.subplots(len(rows), len(titles), figsize=(1.7*len(titles), 2.1*len(rows) + 0.3), layout='constrained', squeeze=False)
     for r, (row, row_axes) in enumerate(zip(rows, axes)):
         for c, (picture, axis) in enumerate(zip(row, row_axes)):
             low, high = (0, 1) if picture.dtype == bool else grey_window(picture)
-            axis.imshow(picture[::-1, ::-1].T, cmap='gray', vmin=low, vmax=high, interpolation='nearest')
+            axis.imshow(picture[::-1, ::-1].T, cmap='gray', vmin=low, vmax=high, aspect=stretch, interpolation='nearest')
+            _draw_letters(axis, PLANES['axial'].edges if c == 0 else ('', '', '', ''))
             axis.set(xticks=[], yticks=[])
             if r == 0: axis.set_title(titles[c], fontsize='small')
         if row_names: row_axes[0].set_ylabel(row_names[r], fontsize='x-small')

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['WARM_UP', 'LARGEST_GRADIENT', 'Settings', 'rate_factor', 'slice_probabilities', 'case_dice', 'Epoch',
-           'collapse_warning', 'claim_folder', 'training_step', 'structure_weight', 'preview', 'fit']
+           'collapse_warning', 'training_step', 'structure_weight', 'preview', 'fit']
 
-# %% ../nbs/11_train.ipynb #86042d53
+# %% ../nbs/11_train.ipynb #a0601252
 import csv
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +21,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from .checkpoint import Model, load_tensors, optimizer_tensors, restore_optimizer, save_model, save_tensors
+from .checkpoint import Model, TrainingState, save_model
 from .dataset import CachedCase, SliceDataset, augment, balanced_batches, draw_augmentation
 from .device import autocasting, default_precision, release_memory, to_device
-from .files import read_json, write_json, written_whole
+from .files import claim_folder, written_whole
 from .loss import balancing_weight, segmentation_loss
 from .metrics import overlap_scores
 from .show import show_table
 
-# %% ../nbs/11_train.ipynb #8d29107a
+# %% ../nbs/11_train.ipynb #d3d3e4b3
 @dataclass(frozen=True)
 class Settings:
     "The choices of a training run."
@@ -41,6 +40,7 @@ class Settings:
     weight_decay: float = 1e-2
     pos_weight: float|None = None # factor on voxels of a structure in the loss; `None` takes it from the data
     augmentation: float = 1.0 # strength of random alterations; 0 is none
+    mirror: bool = True # exchange left and right at random; not for structures that have a side
     averaging: float = 0.99 # decay per step of the running average of the weights
     seed: int = 0
 
@@ -124,55 +124,7 @@ def collapse_warning(
     if marked > 10*truth: return f'the network marks {marked/truth:.0f} times the volume that is there; lower pos_weight'
     return ''
 
-# %% ../nbs/11_train.ipynb #80ec7fb4
-def claim_folder(run_folder:Path, settings:Mapping) -> None:
-    "Make a run folder and write its settings, or check that the folder holds a run with the very same ones."
-    run_folder, record = Path(run_folder), Path(run_folder)/'settings.json'
-    if record.exists():
-        earlier, now = read_json(record), json.loads(json.dumps(settings))
-        for name in sorted(earlier.keys() | now.keys()):
-            if earlier.get(name) != now.get(name):
-                raise ValueError(f'{run_folder} holds another run: there {name} = {earlier.get(name)}, but now {name} = {now.get(name)}; give another folder, or the settings of that run')
-    elif run_folder.exists() and (not run_folder.is_dir() or any(run_folder.iterdir())):
-        raise ValueError(f'{run_folder} is there already and holds no run of mriseg_train; give a new folder')
-    else: write_json(record, settings)
-
-# %% ../nbs/11_train.ipynb #3027fc51
-@dataclass
-class _State:
-    "All that changes during a run."
-    network: nn.Module
-    average: AveragedModel
-    optimizer: torch.optim.Optimizer
-    history: list[dict] # one entry per pass
-    seconds: float = 0. # used so far, over all sittings
-    steps: int = 0
-
-    @property
-    def best_dice(self) -> float: return max((row['dice'] for row in self.history if not math.isnan(row['dice'])), default=-1.)
-
-    def save(self, path:Path) -> None:
-        tensors = {f'{part}/{name}': tensor for part, named in dict(network=self.network.state_dict(), average=self.average.state_dict(),
-                   optimizer=optimizer_tensors(self.optimizer)).items() for name, tensor in named.items()}
-        save_tensors(path, tensors, dict(history=self.history, seconds=self.seconds, steps=self.steps))
-
-    def load(self, path:Path) -> None:
-        tensors, facts = load_tensors(path)
-        part = lambda which: {name.split('/', 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(which + '/')}
-        self.network.load_state_dict(part('network'))
-        self.average.load_state_dict(part('average'))
-        restore_optimizer(self.optimizer, part('optimizer'))
-        self.history, self.seconds, self.steps = facts['history'], facts['seconds'], facts['steps']
-
-# %% ../nbs/11_train.ipynb #9e292335
-def _begin(network:nn.Module, settings:Settings, device:torch.device) -> _State:
-    layout = torch.channels_last if default_precision(device).channels_last else torch.contiguous_format
-    network = network.to(device=device, memory_format=layout)
-    average = AveragedModel(network, use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return _State(network, average, optimizer, [])
-
-# %% ../nbs/11_train.ipynb #b535e4f2
+# %% ../nbs/11_train.ipynb #93da8b6b
 LARGEST_GRADIENT = 5.
 
 def training_step(
@@ -204,8 +156,8 @@ def structure_weight(
     drawn = min(2*slices.present.any(axis=1).sum(), len(slices))
     return balancing_weight(torch.tensor(voxels/(drawn*slices.size[0]*slices.size[1])))
 
-# %% ../nbs/11_train.ipynb #dd9c2459
-def _one_pass(state:_State, slices:SliceDataset, pos_weight:Tensor, settings:Settings, device:torch.device) -> tuple[float, float, int]:
+# %% ../nbs/11_train.ipynb #7013f980
+def _one_pass(state:TrainingState, slices:SliceDataset, pos_weight:Tensor, settings:Settings, device:torch.device) -> tuple[float, float, int]:
     "Train on the batches of the next pass; returns mean loss, share of time spent waiting for data, and slices seen."
     number, precision, started, waited = len(state.history), default_precision(device), time.perf_counter(), 0.
     batches = balanced_batches(slices.present, settings.batch_size, seed=settings.seed, epoch=number)
@@ -220,7 +172,7 @@ def _one_pass(state:_State, slices:SliceDataset, pos_weight:Tensor, settings:Set
         images, masks = (to_device(t, device, precision) for t in next(feed))
         waited += time.perf_counter() - asked
         for group in state.optimizer.param_groups: group['lr'] = settings.learning_rate*rate_factor(progress)
-        images, masks = augment(images, masks, draw_augmentation(len(images), images.shape[1], generator, strength=settings.augmentation))
+        images, masks = augment(images, masks, draw_augmentation(len(images), images.shape[1], generator, strength=settings.augmentation, mirror=settings.mirror))
         total += training_step(state.network, state.optimizer, images, masks, pos_weight)
         state.average.multi_avg_fn = get_ema_multi_avg_fn(min(settings.averaging, (1 + state.steps)/(10 + state.steps)))
         state.average.update_parameters(state.network)
@@ -228,7 +180,7 @@ def _one_pass(state:_State, slices:SliceDataset, pos_weight:Tensor, settings:Set
     spent = time.perf_counter() - started
     return (total/max(count, 1)).item(), waited/spent, count*settings.batch_size
 
-# %% ../nbs/11_train.ipynb #4f2110c9
+# %% ../nbs/11_train.ipynb #c7b026ee
 def preview(network:nn.Module, model:Model, cases:Sequence[CachedCase], device:torch.device, path:Path) -> None:
     "Draw sequences | truth | prediction for one slice of up to three cases, of the first structure."
     slices = SliceDataset(cases[:3])
@@ -237,10 +189,11 @@ def preview(network:nn.Module, model:Model, cases:Sequence[CachedCase], device:t
     found = slice_probabilities(network, images, device)[:, 0] >= model.threshold
     rows = [[*image.numpy(), mask[0].numpy() > 0, marked] for image, mask, marked in zip(images, masks, found)]
     names = [f'{case.case_id}\nslice {k}' for case, k in zip(slices.cases, shown)]
-    with written_whole(path) as meanwhile: show_table(rows, [*model.sequences, 'truth', 'prediction'], row_names=names).savefig(meanwhile, dpi=80)
+    picture = show_table(rows, [*model.sequences, 'truth', 'prediction'], row_names=names, stretch=slices.spacing[1]/slices.spacing[0])
+    with written_whole(path) as meanwhile: picture.savefig(meanwhile, dpi=80)
 
-# %% ../nbs/11_train.ipynb #76cc2e9b
-def _validate(state:_State, valid:Sequence[CachedCase], threshold:float, device:torch.device) -> tuple[dict, float, str]:
+# %% ../nbs/11_train.ipynb #ee1a2c6f
+def _validate(state:TrainingState, valid:Sequence[CachedCase], threshold:float, device:torch.device) -> tuple[dict, float, str]:
     results = {case.case_id: case_dice(state.average.module, case, device, threshold) for case in tqdm(valid, 'validating', leave=False)}
     every = [d for dice, _, _ in results.values() for d in dice if not math.isnan(d)]
     marked, truth = (sum(result[n] for result in results.values()) for n in (1, 2))
@@ -254,7 +207,35 @@ def _write_history(path:Path, history:Sequence[dict]) -> None:
         table.writerow([*columns, *cases])
         for row in history: table.writerow([row[c] for c in columns] + [' '.join(f'{d:.4f}' for d in row['case_dice'][c]) for c in cases])
 
-# %% ../nbs/11_train.ipynb #3c18fad9
+# %% ../nbs/11_train.ipynb #336e56d8
+def _identity(model:Model, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
+    "What besides the settings makes this run and no other: names, architecture, and the cases by content."
+    cases = {kind: {case.case_id: case.folder.name for case in some} for kind, some in dict(train=slices.cases, valid=valid).items()}
+    return dict(sequences=model.sequences, structures=dict(model.structures), config=asdict(model.network.config), **cases)
+
+def _begin(model:Model, settings:Settings, device:torch.device) -> TrainingState:
+    layout = torch.channels_last if default_precision(device).channels_last else torch.contiguous_format
+    network = model.network.to(device=device, memory_format=layout)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return TrainingState(network, AveragedModel(network, use_buffers=True), optimizer, [])
+
+def _facts(epoch:Epoch, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
+    "What a model should remember of its training: when it was taken, how it scored, and which scans it has seen."
+    scans = {kind: {case.case_id: list(case.content) for case in cases} for kind, cases in dict(train=slices.cases, valid=valid).items()}
+    return dict(epoch=epoch.number, validation_dice=epoch.dice, torch=torch.__version__, **scans)
+
+def _one_epoch(state:TrainingState, model:Model, slices:SliceDataset, valid:Sequence[CachedCase], settings:Settings, device:torch.device) -> Epoch:
+    "One pass, and how the validation cases fare after it."
+    started, number = time.perf_counter(), len(state.history) + 1
+    loss, waiting, seen = _one_pass(state, slices, structure_weight(slices, model.structures, settings.pos_weight), settings, device)
+    trained = time.perf_counter() - started
+    if not math.isfinite(loss): raise ValueError(f'the loss of epoch {number} is {loss}; lower the learning rate (it is {settings.learning_rate}) and train into another folder')
+    dice_by_case, dice, warning = _validate(state, valid, model.threshold, device)
+    before = [row['dice'] for row in state.history if not math.isnan(row['dice'])]
+    best = dice > max(before, default=-1.) or number == 1
+    return Epoch(number, loss, dice, dice_by_case, best, state.optimizer.param_groups[0]['lr'], time.perf_counter() - started, waiting, seen/trained, warning)
+
+# %% ../nbs/11_train.ipynb #6ca79dc7
 def fit(
     model:Model, # its network is trained in place
     slices:SliceDataset, # to learn from
@@ -265,37 +246,22 @@ def fit(
     device:torch.device,
 ) -> Iterator[Epoch]: # one record per pass
     "Train a model, pass by pass; goes on where an earlier call with the same arguments stopped."
-    shared = {content for case in slices.cases for content in case.content} & {content for case in valid for content in case.content}
-    if shared: raise ValueError(f'the same scan is among the training and the validation cases ({", ".join(c.case_id for c in valid if set(c.content) & shared)}); take it out of one of them')
-    run_folder, pos_weight = Path(run_folder), structure_weight(slices, model.structures, settings.pos_weight)
+    run_folder, known = Path(run_folder), {content for case in slices.cases for content in case.content}
+    shared = [case.case_id for case in valid if known & set(case.content)]
+    if shared: raise ValueError(f'the same scan is among the training and the validation cases ({", ".join(shared)}); take it out of one of them')
+    structure_weight(slices, model.structures, settings.pos_weight) # refuses structures that no case has, before anything is written
     claim_folder(run_folder, asdict(settings) | _identity(model, slices, valid))
-    state = _begin(model.network, settings, device)
+    state = _begin(model, settings, device)
     if (run_folder/'state.safetensors').exists(): state.load(run_folder/'state.safetensors')
     else: preview(state.network, model, valid, device, run_folder/'previews'/'epoch_000.png')
-    limit = (lambda: state.seconds < 60*settings.minutes) if settings.minutes is not None else (lambda: len(state.history) < settings.epochs)
-    while limit():
+    while state.seconds < 60*settings.minutes if settings.minutes is not None else len(state.history) < settings.epochs:
         started = time.perf_counter()
-        loss, waiting, seen = _one_pass(state, slices, pos_weight, settings, device)
-        trained = time.perf_counter() - started
-        if not math.isfinite(loss): raise ValueError(f'the loss of epoch {len(state.history) + 1} is {loss}; lower the learning rate (it is {settings.learning_rate}) and train into another folder')
-        dice_by_case, dice, warning = _validate(state, valid, model.threshold, device)
-        epoch = Epoch(len(state.history) + 1, loss, dice, dice_by_case, dice > state.best_dice or not state.history, state.optimizer.param_groups[0]['lr'],
-                      time.perf_counter() - started, waiting, seen/trained, warning)
+        epoch = _one_epoch(state, model, slices, valid, settings, device)
         preview(state.average.module, model, valid, device, run_folder/'previews'/f'epoch_{epoch.number:03d}.png')
+        if epoch.best: save_model(run_folder/'best', replace(model, network=state.average.module, spacing=slices.spacing, facts=_facts(epoch, slices, valid)))
         state.history.append(asdict(epoch))
         state.seconds += time.perf_counter() - started
-        if epoch.best: save_model(run_folder/'best', replace(model, network=state.average.module, facts=_facts(epoch, slices, valid)))
         _write_history(run_folder/'history.csv', state.history)
         state.save(run_folder/'state.safetensors')
         release_memory(device)
         yield epoch
-
-def _identity(model:Model, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
-    "What besides the settings makes this run and no other: names, architecture, and the cases by content."
-    cases = {kind: {case.case_id: case.folder.name for case in some} for kind, some in dict(train=slices.cases, valid=valid).items()}
-    return dict(sequences=model.sequences, structures=dict(model.structures), config=asdict(model.network.config), **cases)
-
-def _facts(epoch:Epoch, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
-    "What a model should remember of its training: when it was taken, how it scored, and which scans it has seen."
-    scans = {kind: {case.case_id: list(case.content) for case in cases} for kind, cases in dict(train=slices.cases, valid=valid).items()}
-    return dict(epoch=epoch.number, validation_dice=epoch.dice, torch=torch.__version__, **scans)

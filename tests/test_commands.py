@@ -83,7 +83,7 @@ def test_a_truncated_file(data, run, tmp_path):
     assert not [p for p in tmp_path.rglob('.*') if p.name != '.']
 
 @pytest.mark.parametrize('option, value, said', [('--sequences', 't1,pd', "no case has a sequence 'pd'"), ('--preset', 'huge', "there is no preset 'huge'"),
-                                                 ('--device', 'gpu', "there is no device 'gpu'"), ('--structures', 'tumour', 'should be names with label values'),
+                                                 ('--device', 'gpu', "you asked for the device 'gpu'"), ('--structures', 'tumour', 'should be names with label values'),
                                                  ('--structures', 'bone=9', "any voxel of the structure 'bone' (label 9)"), ('--minutes', '-1', 'minutes must be above 0'),
                                                  ('--valid', 'nobody.txt', 'there is no file nobody.txt')])
 def test_an_unknown_choice(phantoms, tmp_path, option, value, said):

@@ -1,0 +1,59 @@
+"Real MRI, where it is at hand: found by MRISEG_DATA or at ../shared/data, never part of the repository."
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+from mriseg.case import Case, check_cases, find_cases
+from mriseg.checkpoint import Model
+from mriseg.dataset import SliceDataset, balanced_batches, build_cache
+from mriseg.predict import predict_case, write_masks
+from mriseg.segnet import SegNet, preset_config
+
+BRATS = Path(os.environ.get('MRISEG_DATA', Path(__file__).resolve().parents[2]/'shared'/'data'))/'brats2018'
+pytestmark = pytest.mark.skipif(not BRATS.is_dir(), reason=f'no real data at {BRATS}: it may not be given away with mriseg; set MRISEG_DATA to a folder that holds brats2018')
+SEQUENCES, STRUCTURES = ('t1', 't2', 'flair'), dict(whole_tumour=(1, 2, 4))
+
+@pytest.fixture(scope='module')
+def cases(): return find_cases(BRATS)
+
+def test_the_cases_are_found_and_whole(cases):
+    assert len(cases) == 20 and all(case.label and len(case.sequences) == 4 for case in cases)
+    assert check_cases(cases[:3], SEQUENCES, needs_label=True) == []
+
+def test_every_slice_can_be_drawn_and_none_twice_in_a_pass(cases, tmp_path):
+    slices = SliceDataset(build_cache(cases[:3], SEQUENCES, STRUCTURES, tmp_path))
+    assert len(slices) == 3*155 and set(slices.places) == {(case, k) for case in range(3) for k in range(155)}
+    passes = [np.concatenate(balanced_batches(slices.present, 8, epoch=epoch)) for epoch in range(60)]
+    assert all(len(set(drawn)) == len(drawn) for drawn in passes)
+    assert set(np.concatenate(passes)) == set(range(len(slices)))
+
+def turned(case, orientation, folder):
+    "The files of a case, stored by nibabel with their axes in another order and direction."
+    def save(path):
+        image = nib.load(path)
+        change = ornt_transform(io_orientation(image.affine), axcodes2ornt(orientation))
+        nib.save(image.as_reoriented(change), folder/path.name)
+        return folder/path.name
+    return Case(case.case_id, {name: save(path) for name, path in case.sequences.items() if name in SEQUENCES})
+
+@pytest.mark.parametrize('orientation', ['RAS', 'SPL', 'AIR'])
+def test_a_turned_case_gets_the_same_mask_in_the_patient(cases, tmp_path, orientation):
+    torch.manual_seed(1)
+    model = Model(SegNet(preset_config('small', input_channels=3, output_channels=1)).eval(), SEQUENCES, STRUCTURES)   # untrained: geometry is the question
+    masks = {}
+    for name, case in dict(original=cases[0], turned=turned(cases[0], orientation, tmp_path)).items():
+        path, = write_masks(predict_case(model, case, device=torch.device('cpu')), tmp_path/name)
+        masks[name] = nib.load(path)
+        flair = nib.load(case.sequences['flair'])
+        assert masks[name].shape == flair.shape
+        np.testing.assert_allclose(masks[name].affine, flair.affine, atol=1e-5)
+    back = masks['turned'].as_reoriented(ornt_transform(io_orientation(masks['turned'].affine), io_orientation(masks['original'].affine)))
+    original = np.asarray(masks['original'].dataobj)
+    assert 0 < original.sum() < original.size
+    np.testing.assert_array_equal(np.asarray(back.dataobj), original)
+    np.testing.assert_allclose(back.affine, masks['original'].affine, atol=1e-5)
