@@ -22,13 +22,15 @@ from torch.optim.swa_utils import AveragedModel
 from .files import write_json, written_whole
 from .segnet import SegNet, SegNetConfig
 
-# %% ../nbs/10_checkpoint.ipynb #143f96f5
+# %% ../nbs/10_checkpoint.ipynb #e824405d
 PICKLES = ('.pt', '.pth', '.pkl', '.pickle', '.ckpt', '.bin')
 
 def save_tensors(path:Path, tensors:Mapping[str, Tensor], facts:Mapping[str, Any]) -> None:
     "Write named tensors and JSON facts into one safetensors file, whole or not at all."
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written_whole(path) as meanwhile: save_file(plain, meanwhile, metadata={'mriseg': json.dumps(facts)})
+    try:
+        with written_whole(path) as meanwhile: save_file(plain, meanwhile, metadata={'mriseg': json.dumps(facts)})
+    except SafetensorError as error: raise OSError(f'{path} could not be written ({error}); is the disk full?') from None
 
 def load_tensors(path:Path) -> tuple[dict[str, Tensor], dict[str, Any]]: # on the CPU
     "Read what `save_tensors` wrote; nothing in the file is ever executed."
@@ -40,7 +42,9 @@ def load_tensors(path:Path) -> tuple[dict[str, Tensor], dict[str, Any]]: # on th
     try:
         with safe_open(path, framework='pt') as file:
             tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-        return tensors, json.loads(metadata['mriseg'])
+        facts = json.loads(metadata['mriseg'])
+        if not isinstance(facts, dict): raise ValueError('its description is no JSON object')
+        return tensors, facts
     except (SafetensorError, OSError, ValueError) as error: raise ValueError(f'{path} is not a whole safetensors file ({error})') from None
     except KeyError: raise ValueError(f"{path} was not written by mriseg: it doesn't say what it holds") from None
 
@@ -72,7 +76,7 @@ def save_model(folder:Path, model:Model) -> Path: # of the weights
     write_json(Path(folder)/'model.json', described)
     return Path(folder)/'model.safetensors'
 
-# %% ../nbs/10_checkpoint.ipynb #abf28fa4
+# %% ../nbs/10_checkpoint.ipynb #c4af1bff
 def find_model(path:Path) -> Path: # of a safetensors file
     "The model file that a path means: the file itself, one in the folder, or the best one of a run."
     path = Path(path)
@@ -87,11 +91,11 @@ def load_model(path:Path) -> Model: # on the CPU, ready for prediction
     tensors, described = load_tensors(path)
     if described.get('format') != FORMAT: raise ValueError(f"{path} holds {described.get('format', 'no model')!r}, but {FORMAT!r} is needed")
     try:
-        network = SegNet(SegNetConfig(**described['config']))
+        with torch.device('meta'): network = SegNet(SegNetConfig(**described['config'])) # a plan without memory, until the weights are known to fit
         structures = {name: tuple(labels) for name, labels in described['structures'].items()}
         spacing = tuple(described['spacing']) if described['spacing'] else None
         model = Model(network, tuple(described['sequences']), structures, float(described['threshold']), spacing, described['facts'])
-        network.load_state_dict(tensors)
+        network.load_state_dict(tensors, assign=True)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error: raise ValueError(f'{path} is not a whole model: {error}') from None
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad: raise ValueError(f'{path}: the weights {bad[0]} hold values that are not numbers; take an earlier model of that run')

@@ -6,7 +6,7 @@
 __all__ = ['CACHE_VERSION', 'SPACING_TOLERANCE', 'CachedCase', 'build_cache', 'similar_spacing', 'SliceDataset',
            'balanced_batches', 'Augmentation', 'draw_augmentation', 'augment']
 
-# %% ../nbs/06_dataset.ipynb #076721b3
+# %% ../nbs/06_dataset.ipynb #1f9a4442
 import hashlib
 import json
 import math
@@ -25,17 +25,19 @@ from tqdm.auto import tqdm
 
 from .case import Case, read_case
 from .files import file_hash, read_json, write_json, written_whole
-from .preprocess import CLIP_PERCENTILES, Placement, network_images, place_head, shared_size, structure_masks
+from .preprocess import CLIP_PERCENTILES, Placement, check_label_values, network_images, place_head, shared_size, structure_masks
 from .volume import Volume, content_hash, reorient
 
-# %% ../nbs/06_dataset.ipynb #995e8afc
-CACHE_VERSION = 1 # raise it whenever what is stored changes
+# %% ../nbs/06_dataset.ipynb #27ab68f0
+CACHE_VERSION = 2 # raise it whenever what is stored changes
 
 @dataclass(frozen=True)
 class CachedCase:
     "A case as the network wants it, on disk: arrays are opened when they are asked for."
     folder: Path
     case_id: str
+    sequences: tuple[str, ...] # one per channel of the images
+    structures: tuple[str, ...] # one per channel of the masks
     content: tuple[str, ...] # fingerprints of the scans, in the order of the sequences
     placement: Placement
     present: np.ndarray # (K, S) yes/no: which slice holds which structure
@@ -57,7 +59,7 @@ def _cache_name(case:Case, sequences:Sequence[str], structures:Mapping[str, Sequ
     recipe = json.dumps([CACHE_VERSION, CLIP_PERCENTILES, list(sequences), {k: list(v) for k, v in structures.items()}, sources])
     return f'{case.case_id}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}'
 
-# %% ../nbs/06_dataset.ipynb #eda80afa
+# %% ../nbs/06_dataset.ipynb #90e02b16
 def _write_cached(case:Case, sequences:Sequence[str], structures:Mapping[str, Sequence[int]], folder:Path) -> None:
     examination = read_case(case, sequences, needs_label=True)
     placement = place_head(examination)
@@ -68,26 +70,20 @@ def _write_cached(case:Case, sequences:Sequence[str], structures:Mapping[str, Se
         np.save(meanwhile/'images.npy', network_images(examination, placement, sequences).astype(np.float16))
         np.save(meanwhile/'masks.npy', masks)
         write_json(meanwhile/'case.json', dict(
-            case_id=case.case_id, content=[content_hash(examination.sequences[s]) for s in sequences],
+            case_id=case.case_id, sequences=list(sequences), structures=list(structures), content=[content_hash(examination.sequences[s]) for s in sequences],
             shape=placement.shape, affine=placement.affine.tolist(), corner=placement.corner, size=placement.size,
             present=masks.any((2, 3)).tolist(), voxels=masks.sum((0, 2, 3)).tolist(), labels=np.unique(examination.label.array).tolist()))
 
 def _open_cached(folder:Path) -> CachedCase:
     facts = read_json(folder/'case.json')
     placement = Placement(tuple(facts['shape']), np.array(facts['affine']), tuple(facts['corner']), tuple(facts['size']))
-    return CachedCase(folder, facts['case_id'], tuple(facts['content']), placement, np.array(facts['present'], bool), tuple(facts['voxels']), tuple(facts['labels']))
+    return CachedCase(folder, facts['case_id'], tuple(facts['sequences']), tuple(facts['structures']), tuple(facts['content']), placement, np.array(facts['present'], bool), tuple(facts['voxels']), tuple(facts['labels']))
 
-# %% ../nbs/06_dataset.ipynb #d776d8d4
+# %% ../nbs/06_dataset.ipynb #fcd429a4
 def _room_needed(case:Case, sequences:Sequence[str], structures:Mapping[str, Sequence[int]]) -> int: # bytes
     try: voxels = math.prod(nib.load(case.sequences[sequences[0]]).shape[:3])
     except Exception: return 0 # whatever is wrong with the file is told when it is read
     return voxels*(2*len(sequences) + len(structures))
-
-def _check_labels(cases:Sequence[CachedCase], structures:Mapping[str, Sequence[int]]) -> None:
-    there, named = {label for case in cases for label in case.labels} - {0}, {label for labels in structures.values() for label in labels}
-    if named - there and there - named:
-        raise ValueError(f"the structures name the label {', '.join(map(str, sorted(named - there)))}, which no case has, and leave out {', '.join(map(str, sorted(there - named)))}, which the cases "
-                         'do have; if that is meant, name what is left out as a structure of its own (BraTS writes 4 for enhancing tumour up to 2021, and 3 from 2023 on)')
 
 def build_cache(
     cases:Sequence[Case],
@@ -107,10 +103,10 @@ def build_cache(
         except (ValueError, FileNotFoundError) as error: faults.append(str(error))
     if faults: raise ValueError('\n'.join(faults))
     cached = [_open_cached(Path(folder)/name) for name in names]
-    _check_labels(cached, structures)
+    check_label_values({label for case in cached for label in case.labels}, structures)
     return cached
 
-# %% ../nbs/06_dataset.ipynb #c64946e8
+# %% ../nbs/06_dataset.ipynb #50199e8f
 SPACING_TOLERANCE = 1.2 # as a ratio; augmentation covers this much
 
 def similar_spacing(a:Sequence[float], b:Sequence[float]) -> bool: # mm along H and W
@@ -126,6 +122,8 @@ class SliceDataset(Dataset):
         self.cases = list(cases)
         if not self.cases: raise ValueError('there are no cases to take slices from')
         for case in self.cases:
+            if (case.sequences, case.structures) != (self.sequences, self.structures):
+                raise ValueError(f'case {case.case_id} was cached with {case.sequences} and {case.structures}, but case {self.cases[0].case_id} with {self.sequences} and {self.structures}')
             if not similar_spacing(case.spacing, self.spacing):
                 raise ValueError(f'case {case.case_id} has voxels of {case.spacing[0]:.3g}×{case.spacing[1]:.3g} mm within a slice, but case {self.cases[0].case_id} has '
                                  f'{self.spacing[0]:.3g}×{self.spacing[1]:.3g} mm; resample them to one spacing first')
@@ -134,6 +132,10 @@ class SliceDataset(Dataset):
         self.present = np.concatenate([case.present for case in self.cases]) # (slices, S)
 
     @property
+    def sequences(self) -> tuple[str, ...]: return self.cases[0].sequences
+    @property
+    def structures(self) -> tuple[str, ...]: return self.cases[0].structures
+    @property
     def spacing(self) -> tuple[float, float]: return self.cases[0].spacing # mm along H and W
 
     def __len__(self) -> int: return len(self.places)
@@ -141,11 +143,11 @@ class SliceDataset(Dataset):
     def __getitem__(self, indices:int|Sequence[int]) -> tuple[Tensor, Tensor]: # float32; no batch axis for a single index
         "Images and masks of one slice or of a batch of slices, heads in the middle."
         several = np.atleast_1d(indices)
-        channels, structures = self.cases[0].images.shape[1], self.present.shape[1]
-        images = np.zeros((len(several), channels, *self.size), np.float16)
-        masks = np.zeros((len(several), structures, *self.size), bool)
+        images = np.zeros((len(several), len(self.sequences), *self.size), np.float16)
+        masks = np.zeros((len(several), len(self.structures), *self.size), bool)
         for n, (c, k) in enumerate(self.places[i] for i in several):
             (h, w), (height, width) = self.cases[c].placement.size, self.size
+            if h > height or w > width: raise ValueError(f'case {self.cases[c].case_id} has slices of {h}×{w}, which do not fit into {height}×{width}')
             box = (slice((height - h)//2, (height - h)//2 + h), slice((width - w)//2, (width - w)//2 + w))
             images[n, :, *box], masks[n, :, *box] = self.cases[c].images[k], self.cases[c].masks[k]
         images, masks = torch.from_numpy(images).float(), torch.from_numpy(masks).float()

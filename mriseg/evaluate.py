@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FLAIR_THRESHOLD', 'flair_threshold_mask', 'ScoreRow', 'evaluate_case', 'write_scores', 'score_table']
 
-# %% ../nbs/14_evaluate.ipynb #b77d86a1
+# %% ../nbs/14_evaluate.ipynb #ae9827af
 import csv
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from .checkpoint import Model
 from .files import written_whole
 from .metrics import overlap_scores, score_masks, summarise
 from .predict import predict_examination, write_masks
-from .preprocess import head_mask, structure_masks, z_score
+from .preprocess import check_label_values, head_mask, structure_masks, z_score
 from .volume import Examination, Volume, content_hash
 
 # %% ../nbs/14_evaluate.ipynb #f2a0647e
@@ -31,7 +31,7 @@ def flair_threshold_mask(examination:Examination) -> np.ndarray|None: # (I, J, K
     if 'flair' not in examination.sequences: return None
     return z_score(examination.sequences['flair'].array, head_mask(examination)) > FLAIR_THRESHOLD
 
-# %% ../nbs/14_evaluate.ipynb #0cdc0ade
+# %% ../nbs/14_evaluate.ipynb #e448abcd
 @dataclass(frozen=True)
 class ScoreRow:
     "The scores of one structure of one case."
@@ -61,6 +61,8 @@ def evaluate_case(
     "Predict a case and score each structure on the whole volume, on the case's own grid."
     wanted = (*model.sequences, *(['flair'] if 'flair' in case.sequences and 'flair' not in model.sequences else []))
     examination = read_case(case, wanted, needs_label=True)
+    try: check_label_values(set(np.unique(examination.label.array).tolist()), model.structures)
+    except ValueError as error: raise ValueError(f'case {case.case_id}: {error}') from None
     prediction = predict_examination(model, examination, device=device)
     if folder: write_masks(prediction, folder)
     bright, seen, rows = flair_threshold_mask(examination), _seen(model, examination), []
@@ -70,7 +72,7 @@ def evaluate_case(
         rows.append(ScoreRow(case.case_id, name, **asdict(scores), blank_dice=trivial[0], flair_threshold_dice=trivial[1], seen=seen))
     return rows
 
-# %% ../nbs/14_evaluate.ipynb #34517b00
+# %% ../nbs/14_evaluate.ipynb #aa1ecaf6
 def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
     "Write the rows as CSV; what is undefined is left empty."
     with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:
@@ -80,7 +82,7 @@ def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
             table.writerow(['' if isinstance(v, float) and math.isnan(v) else f'{v:.5f}' if isinstance(v, float) else v for v in asdict(row).values()])
 
 def score_table(rows:Sequence[ScoreRow]) -> str: # lines to print
-    "The rows as text, worst first, with a summary of each structure below."
+    "The rows as text, worst first, with a summary below: each structure's Dice over the cases that have it, for model and trivial answers alike."
     badness = lambda row: (row.structure, not math.isnan(row.dice), row.dice if not math.isnan(row.dice) else 0)
     width = max(len(row.case) for row in rows)
     lines = [f"{'case':{width}} {'structure':14} {'Dice':>6} {'sens.':>6} {'prec.':>6} {'HD95 mm':>8} {'pred. mL':>9} {'true mL':>9} {'blank':>6} {'FLAIR>':>7}  seen"]
@@ -88,9 +90,11 @@ def score_table(rows:Sequence[ScoreRow]) -> str: # lines to print
         lines.append(f'{row.case:{width}} {row.structure:14} {row.dice:6.3f} {row.sensitivity:6.3f} {row.precision:6.3f} {row.hd95_mm:8.1f} '
                      f'{row.predicted_ml:9.1f} {row.truth_ml:9.1f} {row.blank_dice:6.3f} {row.flair_threshold_dice:7.3f}  {row.seen}')
     for structure in dict.fromkeys(row.structure for row in rows):
+        there, healthy = ([row for row in rows if row.structure == structure and bool(row.truth_ml) == present] for present in (True, False))
         for title, field in dict(model='dice', blank='blank_dice', **{'FLAIR threshold': 'flair_threshold_dice'}).items():
-            values = [getattr(row, field) for row in rows if row.structure == structure]
-            lines.append(f'{structure}: Dice of the {title}: {summarise(values)}')
-    trained = sorted({row.case for row in rows if row.seen == 'train'})
-    if trained: lines.append(f'WARNING: the model was trained on {len(trained)} of these cases ({trained[0]}, …); their scores say nothing about new patients')
+            lines.append(f'{structure}: Dice of the {title}: {summarise([getattr(row, field) for row in there])}')
+        if healthy: lines.append(f'{structure}: of {len(healthy)} cases without it, {sum(row.predicted_ml > 0 for row in healthy)} were marked, with up to {max(row.predicted_ml for row in healthy):.1f} mL')
+    for part, says in dict(train='the model was trained on', valid='the model was chosen by').items():
+        seen = sorted({row.case for row in rows if row.seen == part})
+        if seen: lines.append(f"NOTE: {says} {len(seen)} of these cases ({', '.join(seen[:3])}{', …' if len(seen) > 3 else ''}); on new patients it will do {'worse' if part == 'train' else 'a little worse'}")
     return '\n'.join(lines)

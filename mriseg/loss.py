@@ -40,7 +40,7 @@ def soft_dice_loss(
     total = probability.sum(dim=(0, 2, 3)) + masks.sum(dim=(0, 2, 3))
     return (1 - (2*overlap + smooth)/(total + smooth)).mean()
 
-# %% ../nbs/08_loss.ipynb #9001dff2
+# %% ../nbs/08_loss.ipynb #725d6c57
 def segmentation_loss(
     logits:Tensor, # (B, S, H, W)
     masks:Tensor, # (B, S, H, W), 0 or 1
@@ -49,7 +49,7 @@ def segmentation_loss(
     "Weighted cross-entropy plus soft Dice."
     return weighted_cross_entropy(logits, masks, pos_weight) + soft_dice_loss(logits, masks)
 
-# %% ../nbs/08_loss.ipynb #849322d3
+# %% ../nbs/08_loss.ipynb #404ed905
 LARGEST_POS_WEIGHT = 25. # that of the original MRISeg
 
 def balancing_weight(
@@ -60,7 +60,7 @@ def balancing_weight(
     if ((share <= 0) | (share >= 1)).any(): raise ValueError(f'each structure must be somewhere and not everywhere, but the shares of the voxels are {share.tolist()}')
     return ((1 - share)/share).sqrt().clamp(1, LARGEST_POS_WEIGHT)
 
-# %% ../nbs/08_loss.ipynb #0174646a
+# %% ../nbs/08_loss.ipynb #b0140bfa
 def reference_losses(
     share:Tensor, # (S,) share of voxels that belong to each structure
     pos_weight:Tensor, # (S,)

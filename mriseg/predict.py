@@ -20,7 +20,7 @@ from .preprocess import network_images, place_head, shared_size
 from .train import slice_probabilities
 from .volume import Examination, Volume, read_volume, reorient, same_grid, write_volume
 
-# %% ../nbs/12_predict.ipynb #5c0d7668
+# %% ../nbs/12_predict.ipynb #1a5660b4
 def predict_probabilities(
     model:Model,
     examination:Examination, # with at least the sequences of the model
@@ -32,11 +32,11 @@ def predict_probabilities(
     missing = [name for name in model.sequences if name not in examination.sequences]
     if missing:
         raise ValueError(f"case {examination.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}; add the file or use a model without it")
+    unlabelled = replace(examination, label=None, sequences={name: examination.sequences[name] for name in model.sequences})
     spacing = reorient(examination.grid).spacing[:2]
     if model.spacing and not similar_spacing(spacing, model.spacing):
         raise ValueError(f'case {examination.case_id} has voxels of {spacing[0]:.3g}×{spacing[1]:.3g} mm within a slice, but this model learned from '
                          f'{model.spacing[0]:.3g}×{model.spacing[1]:.3g} mm; resample the case to that spacing first')
-    unlabelled = replace(examination, label=None)
     placement = place_head(unlabelled, shared_size([place_head(unlabelled).size]))
     images = network_images(unlabelled, placement, model.sequences)
     probabilities = slice_probabilities(model.network.to(device), images, device, batch_size=batch_size)
