@@ -1,5 +1,5 @@
 "Bad input on the command line: one clear sentence, exit status 1, and nothing half-written."
-import shutil, subprocess, sys, sysconfig
+import os, shutil, subprocess, sysconfig
 from pathlib import Path
 
 import nibabel as nib
@@ -11,20 +11,18 @@ SCRIPTS = Path(sysconfig.get_path('scripts'))
 QUICK = ('--epochs', '1', '--batch_size', '4', '--device', 'cpu')
 
 def call(name, *arguments):
-    "Run a command as a user would."
-    return subprocess.run([SCRIPTS/name, *map(str, arguments)], capture_output=True, text=True)
+    "Run a command as a user would, without progress bars."
+    return subprocess.run([SCRIPTS/name, *map(str, arguments)], capture_output=True, text=True, env={**os.environ, 'TQDM_DISABLE': '1'})
 
 def refused(result, *words):
     "The command ended with status 1 and said so in plain words, without a traceback."
-    said = result.stderr.splitlines()
+    said = result.stderr
     assert result.returncode == 1, result.stdout + result.stderr
-    assert 'Traceback' not in result.stderr
-    sentence = '\n'.join(line for line in said if '%|' not in line)   # progress bars go to stderr too
-    assert sentence.startswith('mriseg: '), sentence
-    for word in words: assert str(word) in sentence, sentence
+    assert said.startswith('mriseg: ') and 'Traceback' not in said, said
+    for word in words: assert str(word) in said, said
 
 @pytest.fixture(scope='module')
-def phantoms(tmp_path_factory): return write_phantoms(tmp_path_factory.mktemp('phantoms'), 4, seed=2, shape=(48, 56, 24))
+def phantoms(tmp_path_factory): return write_phantoms(tmp_path_factory.mktemp('phantoms'), 4, seed=7, shape=(48, 56, 24))
 
 @pytest.fixture(scope='module')
 def run(phantoms, tmp_path_factory):
@@ -84,7 +82,7 @@ def test_a_truncated_file(data, run, tmp_path):
 
 @pytest.mark.parametrize('option, value, said', [('--sequences', 't1,pd', "no case has a sequence 'pd'"), ('--preset', 'huge', "there is no preset 'huge'"),
                                                  ('--device', 'gpu', "you asked for the device 'gpu'"), ('--structures', 'tumour', 'should be names with label values'),
-                                                 ('--structures', 'bone=9', "any voxel of the structure 'bone' (label 9)"), ('--minutes', '-1', 'minutes must be above 0'),
+                                                 ('--structures', 'bone=9', "any voxel of the structure 'bone'"), ('--minutes', '-1', 'minutes must be above 0'),
                                                  ('--valid', 'nobody.txt', 'there is no file nobody.txt')])
 def test_an_unknown_choice(phantoms, tmp_path, option, value, said):
     refused(call('mriseg_train', phantoms, '--out', tmp_path/'run', option, value), said)

@@ -56,7 +56,7 @@ def test_help(command, bin_folder, tmp_path):
     assert command in run(bin_folder/command, '--help', cwd=tmp_path)
 
 def test_train_then_predict(bin_folder, tmp_path):
-    make = 'from mriseg.phantom import write_phantoms; write_phantoms("data", 4, seed=0, shape=(48, 56, 24))'
+    make = 'from mriseg.phantom import write_phantoms; write_phantoms("data", 4, seed=7, shape=(48, 56, 24))'
     run(bin_folder/'python', '-c', make, cwd=tmp_path)
     run(bin_folder/'mriseg_train', 'data', '--out', 'run', '--preset', 'small', '--epochs', '1', '--batch_size', '4', '--device', 'cpu', cwd=tmp_path)
     run(bin_folder/'mriseg_predict', 'data', '--model', 'run', '--out', 'masks', cwd=tmp_path)
