@@ -32,6 +32,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                             'mriseg.cli._choose_split': ('cli.html#_choose_split', 'mriseg/cli.py'),
                             'mriseg.cli._demo_picture': ('cli.html#_demo_picture', 'mriseg/cli.py'),
                             'mriseg.cli._for_each': ('cli.html#_for_each', 'mriseg/cli.py'),
+                            'mriseg.cli._is_command': ('cli.html#_is_command', 'mriseg/cli.py'),
+                            'mriseg.cli._needed': ('cli.html#_needed', 'mriseg/cli.py'),
                             'mriseg.cli._tell': ('cli.html#_tell', 'mriseg/cli.py'),
                             'mriseg.cli.mriseg_check': ('cli.html#mriseg_check', 'mriseg/cli.py'),
                             'mriseg.cli.mriseg_demo': ('cli.html#mriseg_demo', 'mriseg/cli.py'),

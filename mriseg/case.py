@@ -123,11 +123,12 @@ def check_cases(
     return [Fault(case.case_id, problem) for case in tqdm(cases, 'checking cases', leave=False)
             for problem in _read_with_faults(case, sequences or tuple(case.sequences), needs_label)[1]]
 
-# %% ../nbs/04_case.ipynb #55d9c2e1
+# %% ../nbs/04_case.ipynb #d550ecde
 def person_of(case_id:str) -> str: # what the examinations of one person have in common
     "The person behind a case: BraTS ids from 2023 on end in the number of the examination."
     return re.sub(r'^(BraTS-[A-Za-z]+-\d{5})-\d{3}$', r'\1', case_id)
 
+# %% ../nbs/04_case.ipynb #1e149216
 @dataclass(frozen=True)
 class Split:
     "Which cases are learned from and which are put aside to choose and judge the model."
@@ -149,6 +150,7 @@ def split_cases(
     cases = sorted(cases, key=lambda case: case.case_id)
     return Split([c for c in cases if person_of(c.case_id) not in chosen], [c for c in cases if person_of(c.case_id) in chosen])
 
+# %% ../nbs/04_case.ipynb #2d49b030
 def select_cases(
     path:Path, # a text file with an id per line, or the `settings.json` of a run, whose validation cases are meant
     cases:Sequence[Case],

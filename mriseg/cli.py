@@ -6,14 +6,14 @@
 __all__ = ['parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict', 'mriseg_evaluate',
            'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #eda324f3
+# %% ../nbs/18_cli.ipynb #9d4612fd
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from fastcore.script import Param, call_parse, is_cli
+from fastcore.script import call_parse
 
 from .case import Case, Split, check_cases, find_cases, read_case, read_split, select_cases, split_cases
 from .checkpoint import Model, find_model, load_model
@@ -50,19 +50,27 @@ def parse_structures(text:str) -> dict[str, tuple[int, ...]]:
         structures[name] += (int(part),)
     return structures
 
-# %% ../nbs/18_cli.ipynb #6da7434b
+# %% ../nbs/18_cli.ipynb #460859bf
+def _is_command() -> bool:
+    "Whether the program that runs is one of ours, not a notebook or a script of the user's."
+    return Path(sys.argv[0]).name.startswith('mriseg_')
+
 @contextmanager
 def plain_errors():
     "On the command line, print what the user can mend as a plain message and exit with status 1."
     try: yield
     except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as error:
         full = isinstance(error, RuntimeError) and 'out of memory' in str(error) # PyTorch has no one type for this on all devices
-        if not is_cli() or isinstance(error, RuntimeError) and not full: raise
+        if not _is_command() or isinstance(error, RuntimeError) and not full: raise
         if isinstance(error, KeyboardInterrupt): error = 'interrupted; what was finished is whole, and mriseg_train goes on from its last finished pass'
         print(f'mriseg: {"the device is out of memory; use a smaller --batch_size or --preset small" if full else error}', file=sys.stderr)
         sys.exit(130 if isinstance(error, str) else 1)
 
-# %% ../nbs/18_cli.ipynb #23ac1e37
+# %% ../nbs/18_cli.ipynb #500d5593
+def _needed(path:Path|None, option:str) -> Path:
+    if path is None: raise ValueError(f'{option} is needed; --help says what for')
+    return Path(path)
+
 def _choose_split(cases:list[Case], valid:str, seed:int) -> Split:
     "Cases put aside by a share such as 0.2, or by a file with their ids."
     try: share = float(valid)
@@ -92,12 +100,12 @@ def mriseg_check(
     print(f"{len(cases)} cases with {', '.join(have)}; {sum(case.label is not None for case in cases)} labelled; {len({f.case_id for f in faults})} to be mended")
     if faults: raise ValueError(f'{len(faults)} faults in {data}, listed above')
 
-# %% ../nbs/18_cli.ipynb #a0634450
+# %% ../nbs/18_cli.ipynb #785cc790
 @call_parse
 @plain_errors()
 def mriseg_train(
     data:Path, # folder of cases
-    out:Param('folder of the run: new, or that of the same run, which then goes on', Path, required=True)=None,
+    out:Path=None, # folder of the run (required): a new one, or that of the same run, which then goes on
     sequences:str='t1,t2,flair', # what the network sees, in the order of its channels
     structures:str='whole_tumour=1,2,4', # what it finds: names and the label values that make them up
     preset:str='small', # size of the network: small or paper
@@ -114,17 +122,17 @@ def mriseg_train(
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
 ):
     "Train a SegNet on a folder of labelled cases."
-    chosen = default_device(device)
+    out, chosen = _needed(out, '--out'), default_device(device)
     settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, seed=seed)
     names, classes = parse_names(sequences), parse_structures(structures)
     config = preset_config(preset, input_channels=len(names), output_channels=len(classes))
-    refuse_occupied(Path(out))
+    refuse_occupied(out)
     cases = find_cases(data)
     _check_sequences(cases, names)
     split = _choose_split(cases, valid, seed)
     print(describe_device(chosen))
     print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside: {', '.join(case.case_id for case in split.valid)}")
-    cached = build_cache([*split.train, *split.valid], names, classes, Path(cache or Path(out).parent/'mriseg_cache'))
+    cached = build_cache([*split.train, *split.valid], names, classes, Path(cache or out.parent/'mriseg_cache'))
     slices, aside = SliceDataset(cached[:len(split.train)]), cached[len(split.train):]
     share, weight = drawn_share(slices), structure_weight(slices, pos_weight)
     print(f"positive weight {', '.join(f'{w:.1f}' for w in weight.tolist())}; doing nothing would score a loss of " + ', '.join(f'{loss:.2f} ({how})' for how, loss in reference_losses(share, weight).items()))
@@ -132,9 +140,9 @@ def mriseg_train(
     model = Model(SegNet(config), names, classes)
     for epoch in fit(model, slices, valid=aside, settings=settings, run_folder=out, device=chosen): print(epoch, flush=True)
     print(f"best model: {find_model(out)}, validation Dice {load_model(out).facts['validation_dice']:.3f}")
-    print(f'pictures of how it learned: {Path(out)/"previews"}')
+    print(f'pictures of how it learned: {out/"previews"}')
 
-# %% ../nbs/18_cli.ipynb #6b316736
+# %% ../nbs/18_cli.ipynb #cb862131
 def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
     "Do something with each case and print what it says; faulty cases don't keep the others from it."
     faults = []
@@ -150,11 +158,12 @@ def _tell(faults:list[str], cases:list[Case]) -> None:
 @plain_errors()
 def mriseg_predict(
     data:Path, # folder of cases, or of one case
-    model:Param('folder of a run, or a model file', Path, required=True)=None,
-    out:Param('folder for the masks: CASE_mask.nii.gz, on the grid of the case', Path, required=True)=None,
+    model:Path=None, # folder of a run, or a model file (required)
+    out:Path=None, # folder for the masks (required): CASE_mask.nii.gz, on the grid of the case
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Write a mask for every case, on the case's own grid."
+    model, out = _needed(model, '--model'), _needed(out, '--out')
     chosen, trained, cases = default_device(device), load_model(model), find_cases(data)
     def predict(case:Case) -> str:
         examination = read_case(Case(case.case_id, case.sequences), trained.sequences)
@@ -166,17 +175,18 @@ def mriseg_predict(
     print(f'masks of {len(cases) - len(faults)} cases in {out}')
     _tell(faults, cases)
 
-# %% ../nbs/18_cli.ipynb #7cf7327c
+# %% ../nbs/18_cli.ipynb #caa2a62c
 @call_parse
 @plain_errors()
 def mriseg_evaluate(
     data:Path, # folder of labelled cases
-    model:Param('folder of a run, or a model file', Path, required=True)=None,
-    out:Param('folder for scores.csv and the predicted masks', Path, required=True)=None,
+    model:Path=None, # folder of a run, or a model file (required)
+    out:Path=None, # folder for scores.csv and the predicted masks (required)
     cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Predict labelled cases, score them on whole volumes, and print the table."
+    model, out = _needed(model, '--model'), _needed(out, '--out')
     chosen, trained, found = default_device(device), load_model(model), find_cases(data)
     if cases:
         aside = trained.facts.get('valid', {})
@@ -184,14 +194,14 @@ def mriseg_evaluate(
         if not found: raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(aside) or 'none'}")
     rows = []
     def evaluate(case:Case) -> str:
-        new = evaluate_case(trained, case, device=chosen, folder=Path(out)/'masks')
+        new = evaluate_case(trained, case, device=chosen, folder=out/'masks')
         if cases == 'valid' and new[0].seen != 'valid': raise ValueError(f'case {case.case_id} has the name of a case that was put aside in training, but is another scan')
         rows.extend(new)
         return f'{case.case_id}: Dice ' + ', '.join(f'{row.dice:.3f}' for row in new)
     faults = _for_each(found, evaluate)
     if rows:
-        write_scores(Path(out)/'scores.csv', rows)
-        print(f'\n{score_table(rows)}\nscores: {Path(out)/"scores.csv"}; masks: {Path(out)/"masks"}')
+        write_scores(out/'scores.csv', rows)
+        print(f'\n{score_table(rows)}\nscores: {out/"scores.csv"}; masks: {out/"masks"}')
     _tell(faults, found)
 
 # %% ../nbs/18_cli.ipynb #04025d4c

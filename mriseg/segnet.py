@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['PRESET_WIDTHS', 'pool', 'unpool', 'convolution_block', 'stage', 'SegNetConfig', 'preset_config', 'SegNet']
 
-# %% ../nbs/07_segnet.ipynb #5cce5e57
+# %% ../nbs/07_segnet.ipynb #3664ee0c
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -61,7 +60,7 @@ def preset_config(preset:str, *, input_channels:int, output_channels:int) -> Seg
     if preset not in PRESET_WIDTHS: raise ValueError(f"there is no preset '{preset}'; use one of {', '.join(PRESET_WIDTHS)}")
     return SegNetConfig(input_channels, output_channels, PRESET_WIDTHS[preset])
 
-# %% ../nbs/07_segnet.ipynb #b996f319
+# %% ../nbs/07_segnet.ipynb #489f3329
 class SegNet(nn.Module):
     "SegNet for images (B, C, H, W): logits (B, S, H, W), one channel per structure."
     def __init__(self, config:SegNetConfig):
@@ -82,9 +81,9 @@ class SegNet(nn.Module):
         if images.ndim != 4 or images.shape[1] != self.config.input_channels or min(images.shape[2:]) < smallest:
             raise ValueError(f'this network takes images (B, {self.config.input_channels}, H, W) with one channel per sequence and sides of '
                              f'at least {smallest}, but was given {tuple(images.shape)}')
-        notes = []
+        features, notes = images, []
         for encode in self.encoder:
-            features = encode(images if not notes else features)
+            features = encode(features)
             size = features.shape[2:]
             features, indices = pool(features)
             notes.append((indices, size))

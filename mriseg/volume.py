@@ -89,7 +89,7 @@ def read_volume(path:Path) -> Volume:
     try: return Volume(array, image.affine)
     except ValueError as error: raise ValueError(f'{path}: {error}') from None
 
-# %% ../nbs/01_volume.ipynb #bd1816cd
+# %% ../nbs/01_volume.ipynb #0da0f3a1
 def write_volume(
     path:Path, # ends in .nii or .nii.gz
     volume:Volume,
@@ -108,7 +108,7 @@ def write_volume(
     if not np.allclose(image.get_qform(), volume.affine, atol=1e-3): image.set_qform(None, code='unknown')
     with written_whole(path) as meanwhile: nib.save(image, meanwhile)
 
-# %% ../nbs/01_volume.ipynb #47406f3a
+# %% ../nbs/01_volume.ipynb #ad93672c
 @dataclass(frozen=True, eq=False)
 class Examination:
     "The volumes of one case: a volume per sequence and perhaps a label, all on one grid."
@@ -128,7 +128,7 @@ class Examination:
     @property
     def grid(self) -> Volume: return next(iter(self.sequences.values()))
 
-# %% ../nbs/01_volume.ipynb #76c63b8f
+# %% ../nbs/01_volume.ipynb #7fa7e86f
 def content_hash(volume:Volume) -> str: # 64 hexadecimal digits
     "SHA-256 over the shape and the values of a volume, seen in RAS orientation and as float32."
     upright = np.ascontiguousarray(reorient(volume).array, dtype=np.float32)
