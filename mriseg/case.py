@@ -163,6 +163,7 @@ def select_cases(
         if not isinstance(content, dict) or 'valid' not in content: raise ValueError(f"{path} names no validation cases; give the settings.json of a run, or a text file with an id per line")
         wanted = set(content['valid'])
     else: wanted = {line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()}
+    if not wanted: raise ValueError(f'{path} names no case; write one case id per line')
     unknown = wanted - {case.case_id for case in cases}
     if unknown: raise ValueError(f"{path} names the case {min(unknown)}, which isn't in the data; the ids look like {cases[0].case_id}")
     return [case for case in cases if case.case_id in wanted]

@@ -93,16 +93,17 @@ def build_cache(
 ) -> list[CachedCase]: # in the order of the cases
     "Decode and preprocess every case that isn't in the cache yet."
     names = [_cache_name(case, sequences, structures) for case in cases]
-    missing = [(case, Path(folder)/name) for case, name in zip(cases, names) if not (Path(folder)/name).is_dir()]
-    if missing: Path(folder).mkdir(parents=True, exist_ok=True)
-    needed, free = sum(_room_needed(case, sequences, structures) for case, _ in missing), shutil.disk_usage(Path(folder) if missing else '.').free
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [(case, folder/name) for case, name in zip(cases, names) if not (folder/name).is_dir()]
+    needed, free = sum(_room_needed(case, sequences, structures) for case, _ in missing), shutil.disk_usage(folder).free
     if needed > free: raise ValueError(f'the cache may need {needed/1e9:.1f} GB in {folder}, but only {free/1e9:.1f} GB are free there; make room or give another folder')
     faults = []
     for case, target in tqdm(missing, 'decoding cases', leave=False):
         try: _write_cached(case, sequences, structures, target)
         except (ValueError, FileNotFoundError) as error: faults.append(str(error))
     if faults: raise ValueError('\n'.join(faults))
-    cached = [_open_cached(Path(folder)/name) for name in names]
+    cached = [_open_cached(folder/name) for name in names]
     check_label_values({label for case in cached for label in case.labels}, structures)
     return cached
 
