@@ -220,7 +220,7 @@ def _demo_picture(cases:list[Case], masks:Path, path:Path) -> None:
 @plain_errors()
 def mriseg_demo(
     out:Path=Path('demo'), # folder for everything
-    train:int=14, # phantoms to learn from; a fifth of them is put aside to choose the best model
+    train:int=20, # phantoms to learn from; a quarter of them is put aside to choose the best model
     test:int=4, # unseen phantoms to be scored
     minutes:float=2.5, # time for training
     seed:int=0, # another seed, other phantoms
@@ -235,7 +235,7 @@ def mriseg_demo(
         else:
             print(f'making {count} phantoms in {out/"data"/part}', flush=True)
             with written_whole(out/'data'/part) as meanwhile: write_phantoms(meanwhile, count, seed=which, shape=shape)
-    mriseg_train(out/'data'/'train', out/'run', minutes=minutes, seed=seed, device=device)
+    mriseg_train(out/'data'/'train', out/'run', minutes=minutes, valid='0.25', seed=seed, device=device)
     mriseg_evaluate(out/'data'/'test', out/'run', out/'scores', device=device)
     _demo_picture(find_cases(out/'data'/'test'), out/'scores'/'masks', out/'prediction.png')
     print(f'\nlook at {out/"prediction.png"}, and open the masks in {out/"scores"/"masks"} over the images in {out/"data"/"test"}')
