@@ -8,9 +8,12 @@ import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from mriseg.case import Case, check_cases, find_cases
+from mriseg.cache import build_cache
+from mriseg.case import Case
+from mriseg.finding import find_cases
 from mriseg.checkpoint import Model
-from mriseg.dataset import SliceDataset, balanced_batches, build_cache
+from mriseg.dataset import SliceDataset, balanced_batches
+from mriseg.inspection import check_cases
 from mriseg.predict import predict_case, write_masks
 from mriseg.segnet import SegNet, preset_config
 
@@ -23,7 +26,34 @@ def cases(): return find_cases(BRATS)
 
 def test_the_cases_are_found_and_whole(cases):
     assert len(cases) == 20 and all(case.label and len(case.sequences) == 4 for case in cases)
-    assert check_cases(cases[:3], SEQUENCES, needs_label=True) == []
+    assert check_cases(cases[:3], SEQUENCES, needs_label=True).faults == []
+
+def test_ten_planted_faults_are_found_and_nothing_else(cases, tmp_path):
+    for case in cases:
+        for path in (*case.sequences.values(), case.label):
+            (tmp_path/case.case_id).mkdir(exist_ok=True)
+            (tmp_path/case.case_id/path.name).symlink_to(path.resolve())
+    def spoil(number, what, change): # put another file in the place of a link
+        case = cases[number]
+        path = tmp_path/case.case_id/(case.sequences.get(what, case.label)).name
+        content, image = path.read_bytes(), nib.load(path)
+        array, affine = np.asarray(image.dataobj), image.affine
+        path.unlink()
+        change(path, content, array, affine)
+        return case.case_id
+    def save(path, array, affine): nib.save(nib.Nifti1Image(array, affine), path)
+    def hole(path, content, array, affine): save(path, np.where(np.indices(array.shape)[2] == 80, np.nan, array).astype(np.float32), affine)
+    def slid(path, content, array, affine): save(path, array, affine + np.eye(4, k=3)*2)
+    planted = {
+        (spoil(0, 'flair', lambda *_: None), 'missing sequence'), (spoil(2, 'seg', lambda *_: None), 'missing label'),
+        (spoil(4, 't1', lambda path, content, *_: path.write_bytes(content[:len(content)//2])), 'unreadable'), (spoil(5, 't2', lambda path, *_: path.touch()), 'unreadable'),
+        (spoil(7, 'flair', hole), 'not numbers'), (spoil(9, 't1', lambda path, content, array, affine: save(path, array*0, affine)), 'constant'),
+        (spoil(11, 't2', lambda path, content, array, affine: save(path, array[:, :, 3:], affine)), 'grids differ'), (spoil(13, 'seg', slid), 'grids differ'),
+        (spoil(15, 'seg', lambda path, content, array, affine: save(path, (0.6*array).astype(np.float32), affine)), 'label values'),
+        (spoil(17, 'flair', lambda path, *_: path.symlink_to(cases[16].sequences['flair'].resolve())), 'same scan twice')}
+    report = check_cases(find_cases(tmp_path), (*SEQUENCES, 't1ce'), structures=STRUCTURES, needs_label=True)
+    assert len(planted) == 10 and {(fault.case_id, fault.kind) for fault in report.faults} == planted and len(report.faults) == 10, str(report)
+    assert all(fault.must_mend and fault.advice for fault in report.faults)
 
 def test_every_slice_can_be_drawn_and_none_twice_in_a_pass(cases, tmp_path):
     slices = SliceDataset(build_cache(cases[:3], SEQUENCES, STRUCTURES, tmp_path))
