@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FLAIR_THRESHOLD', 'flair_threshold_mask', 'ScoreRow', 'evaluate_case', 'write_scores', 'score_table']
 
-# %% ../nbs/14_evaluate.ipynb #ae9827af
+# %% ../nbs/14_evaluate.ipynb #62439c24
 import csv
 import math
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ from .checkpoint import Model
 from .files import written_whole
 from .metrics import overlap_scores, score_masks, summarise
 from .predict import predict_examination, write_masks
-from .preprocess import check_label_values, head_mask, structure_masks, z_score
+from .preprocess import check_label_values, structure_masks, z_score
 from .volume import Examination, Volume, content_hash
 
-# %% ../nbs/14_evaluate.ipynb #f2a0647e
+# %% ../nbs/14_evaluate.ipynb #23e48f8b
 FLAIR_THRESHOLD = 1.25 # standard deviations above the mean of the head
 
 def flair_threshold_mask(examination:Examination) -> np.ndarray|None: # (I, J, K) yes/no; `None` without FLAIR
     "Everything that is bright on FLAIR."
     if 'flair' not in examination.sequences: return None
-    return z_score(examination.sequences['flair'].array, head_mask(examination)) > FLAIR_THRESHOLD
+    return z_score(examination.sequences['flair'].array) > FLAIR_THRESHOLD
 
-# %% ../nbs/14_evaluate.ipynb #e448abcd
+# %% ../nbs/14_evaluate.ipynb #f663631b
 @dataclass(frozen=True)
 class ScoreRow:
     "The scores of one structure of one case."
@@ -72,7 +72,7 @@ def evaluate_case(
         rows.append(ScoreRow(case.case_id, name, **asdict(scores), blank_dice=trivial[0], flair_threshold_dice=trivial[1], seen=seen))
     return rows
 
-# %% ../nbs/14_evaluate.ipynb #aa1ecaf6
+# %% ../nbs/14_evaluate.ipynb #63e631db
 def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
     "Write the rows as CSV; what is undefined is left empty."
     with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:

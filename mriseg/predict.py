@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['predict_probabilities', 'Prediction', 'predict_examination', 'predict_case', 'mask_name', 'write_masks']
 
-# %% ../nbs/12_predict.ipynb #cc64b310
+# %% ../nbs/12_predict.ipynb #ec52691f
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +15,11 @@ import torch
 
 from .case import Case, read_case
 from .checkpoint import Model
-from .dataset import similar_spacing
 from .preprocess import network_images, place_head, shared_size
 from .train import slice_probabilities
-from .volume import Examination, Volume, read_volume, reorient, same_grid, write_volume
+from .volume import Examination, Volume, read_volume, same_grid, write_volume
 
-# %% ../nbs/12_predict.ipynb #1a5660b4
+# %% ../nbs/12_predict.ipynb #37e92b46
 def predict_probabilities(
     model:Model,
     examination:Examination, # with at least the sequences of the model
@@ -33,16 +32,13 @@ def predict_probabilities(
     if missing:
         raise ValueError(f"case {examination.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}; add the file or use a model without it")
     unlabelled = replace(examination, label=None, sequences={name: examination.sequences[name] for name in model.sequences})
-    spacing = reorient(examination.grid).spacing[:2]
-    if model.spacing and not similar_spacing(spacing, model.spacing):
-        raise ValueError(f'case {examination.case_id} has voxels of {spacing[0]:.3g}×{spacing[1]:.3g} mm within a slice, but this model learned from '
-                         f'{model.spacing[0]:.3g}×{model.spacing[1]:.3g} mm; resample the case to that spacing first')
-    placement = place_head(unlabelled, shared_size([place_head(unlabelled).size]))
+    head = place_head(unlabelled, model.spacing)
+    placement = head.widened(shared_size([head.size]))
     images = network_images(unlabelled, placement, model.sequences)
     probabilities = slice_probabilities(model.network.to(device), images, device, batch_size=batch_size)
     return {name: placement.restore(probabilities[:, s]) for s, name in enumerate(model.structures)}
 
-# %% ../nbs/12_predict.ipynb #a981dbaa
+# %% ../nbs/12_predict.ipynb #d2167f4e
 @dataclass(frozen=True, eq=False)
 class Prediction:
     "What a model says of one case: per structure a probability and a mask, on the case's own grid."
@@ -60,7 +56,7 @@ def predict_case(model:Model, case:Case, *, device:torch.device) -> Prediction:
     "Read a case's files and predict it; a label, if there is one, is not looked at."
     return predict_examination(model, read_case(replace(case, label=None), model.sequences), device=device)
 
-# %% ../nbs/12_predict.ipynb #d27f919c
+# %% ../nbs/12_predict.ipynb #f6e4a144
 def mask_name(case_id:str, structure:str, structures:Mapping) -> str:
     "The file name of a mask: with the structure in it where a model has several."
     return f'{case_id}_mask.nii.gz' if len(structures) == 1 else f'{case_id}_{structure}_mask.nii.gz'

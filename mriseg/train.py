@@ -6,7 +6,7 @@
 __all__ = ['WARM_UP', 'LARGEST_GRADIENT', 'Settings', 'rate_factor', 'slice_probabilities', 'judge_case', 'Epoch',
            'collapse_warning', 'training_step', 'drawn_share', 'structure_weight', 'preview', 'fit']
 
-# %% ../nbs/11_train.ipynb #cf5f75b3
+# %% ../nbs/11_train.ipynb #7a9e742e
 import csv
 import math
 import time
@@ -21,8 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from .augment import augment, draw_augmentation
+from .cache import CachedCase
 from .checkpoint import Model, TrainingState, save_model
-from .dataset import CachedCase, SliceDataset, augment, balanced_batches, draw_augmentation
+from .dataset import SliceDataset, balanced_batches, load_batches
 from .device import autocasting, default_precision, release_memory, to_device
 from .files import claim_folder, written_whole
 from .loss import balancing_weight, segmentation_loss
@@ -30,7 +32,7 @@ from .metrics import overlap_scores
 from .preprocess import shared_size
 from .show import show_table
 
-# %% ../nbs/11_train.ipynb #70839693
+# %% ../nbs/11_train.ipynb #fa49a1ff
 @dataclass(frozen=True)
 class Settings:
     "The choices of a training run."
@@ -44,15 +46,16 @@ class Settings:
     mirror: bool = True # exchange left and right at random; not for structures that have a side
     averaging: float = 0.99 # decay per step of the running average of the weights
     seed: int = 0
+    workers: int = 0 # processes that read ahead, for a cache on a slow disk; no matter of what is learned
 
     def __post_init__(self):
-        for name, holds, need in [('epochs', self.epochs >= 1, 'at least 1'), ('batch_size', self.batch_size >= 1, 'at least 1'),
+        for name, holds, need in [('epochs', self.epochs >= 1, 'at least 1'), ('workers', self.workers >= 0, '0 or more'), ('batch_size', self.batch_size >= 1, 'at least 1'),
                                   ('minutes', self.minutes is None or self.minutes > 0, 'above 0'), ('learning_rate', self.learning_rate > 0, 'above 0'),
                                   ('pos_weight', self.pos_weight is None or self.pos_weight > 0, 'above 0'), ('averaging', 0 <= self.averaging < 1, 'from 0 to below 1'),
                                   ('augmentation', self.augmentation >= 0, '0 or more'), ('weight_decay', self.weight_decay >= 0, '0 or more')]:
             if not holds: raise ValueError(f'{name} must be {need}, but it is {getattr(self, name)}')
 
-# %% ../nbs/11_train.ipynb #6e8dad39
+# %% ../nbs/11_train.ipynb #d85a5cc9
 WARM_UP = 0.05
 
 def rate_factor(progress:float) -> float: # 0 … 1
@@ -60,7 +63,7 @@ def rate_factor(progress:float) -> float: # 0 … 1
     warm, cosine = min(progress/WARM_UP, 1), (1 + math.cos(math.pi*min(progress, 1)))/2
     return max(warm*cosine, 1e-3)
 
-# %% ../nbs/11_train.ipynb #a4334413
+# %% ../nbs/11_train.ipynb #f849a5bb
 @torch.no_grad()
 def slice_probabilities(
     network:nn.Module,
@@ -92,7 +95,7 @@ def judge_case(network:nn.Module, slices:SliceDataset, threshold:float, device:t
     dice = tuple(overlap_scores(marked[:, s], truth[:, s])[0] for s in range(truth.shape[1]))
     return dice, int(marked.sum()), int(truth.sum())
 
-# %% ../nbs/11_train.ipynb #a71979b9
+# %% ../nbs/11_train.ipynb #0ce4fcfc
 @dataclass(frozen=True)
 class Epoch:
     "What one pass over the data came to."
@@ -112,7 +115,7 @@ class Epoch:
         text = f'epoch {self.number:3d}: loss {self.loss:.3f}, Dice {self.dice:.3f}{" (best)" if self.best else ""}, {self.seconds:.0f} s, {self.slices_per_second:.0f} slices/s'
         return text + (f'\n  WARNING: {self.warning}' if self.warning else '')
 
-# %% ../nbs/11_train.ipynb #328d413f
+# %% ../nbs/11_train.ipynb #b412b1bf
 def collapse_warning(
     marked:Sequence[float], # after each pass: volume marked over volume that is there
 ) -> str: # empty if all is well
@@ -124,7 +127,7 @@ def collapse_warning(
     if min(lately) > 10: return f'the network marks {marked[-1]:.0f} times the volume that is there; if this goes on, train again with a lower pos_weight'
     return ''
 
-# %% ../nbs/11_train.ipynb #f72b9f62
+# %% ../nbs/11_train.ipynb #4f9502a0
 LARGEST_GRADIENT = 5.
 
 def training_step(
@@ -158,15 +161,17 @@ def structure_weight(
     share = torch.tensor(drawn_share(slices))
     return balancing_weight(share) if pos_weight is None else torch.full((len(share),), float(pos_weight))
 
-# %% ../nbs/11_train.ipynb #7013f980
-def _one_pass(state:TrainingState, slices:SliceDataset, pos_weight:Tensor, settings:Settings, device:torch.device) -> tuple[float, float, int]:
+# %% ../nbs/11_train.ipynb #9b45c451
+def _one_pass(state:TrainingState, loader:DataLoader, settings:Settings, device:torch.device) -> tuple[float, float, int]:
     "Train on the batches of the next pass; returns mean loss, share of time spent waiting for data, and slices seen."
     number, precision, started, waited = len(state.history), default_precision(device), time.perf_counter(), 0.
-    batches = balanced_batches(slices.present, settings.batch_size, seed=settings.seed, epoch=number)
+    slices, batches = loader.dataset, loader.sampler
+    batches[:] = balanced_batches(slices.present, settings.batch_size, seed=settings.seed, epoch=number)
+    pos_weight = structure_weight(slices, settings.pos_weight).to(device)
     generator = torch.Generator().manual_seed(settings.seed*1_000_003 + number)
     total, count = torch.zeros((), device=device), 0
     state.network.train()
-    feed = iter(DataLoader(slices, sampler=batches, batch_size=None))
+    feed = iter(loader)
     for _ in tqdm(batches, f'epoch {number + 1}', leave=False):
         progress = state.steps/(settings.epochs*len(batches)) if settings.minutes is None else (state.seconds + time.perf_counter() - started)/(60*settings.minutes)
         if progress >= 1: break
@@ -182,7 +187,7 @@ def _one_pass(state:TrainingState, slices:SliceDataset, pos_weight:Tensor, setti
     spent = time.perf_counter() - started
     return (total/max(count, 1)).item(), waited/spent, count*settings.batch_size
 
-# %% ../nbs/11_train.ipynb #3ecd8fe7
+# %% ../nbs/11_train.ipynb #86e020be
 def preview(model:Model, cases:Sequence[CachedCase], device:torch.device, path:Path) -> None:
     "Draw sequences | truth | prediction for one slice of up to three cases, of the first structure."
     slices = SliceDataset(cases[:3])
@@ -194,7 +199,7 @@ def preview(model:Model, cases:Sequence[CachedCase], device:torch.device, path:P
     picture = show_table(rows, [*model.sequences, 'truth', 'prediction'], row_names=names, stretch=slices.spacing[1]/slices.spacing[0])
     with written_whole(path) as meanwhile: picture.savefig(meanwhile, dpi=80)
 
-# %% ../nbs/11_train.ipynb #70dc2435
+# %% ../nbs/11_train.ipynb #b367e5ef
 def _judge(state:TrainingState, valid:Sequence[CachedCase], threshold:float, device:torch.device) -> tuple[dict, float, float]:
     "Dice by case and structure, its mean where there is something to find, and marked over true volume."
     size = shared_size([case.placement.size for case in valid]) # one size for all, see above
@@ -211,7 +216,7 @@ def _write_history(path:Path, history:Sequence[dict]) -> None:
         table.writerow([*columns, *cases])
         for row in history: table.writerow([row[c] for c in columns] + [' '.join(f'{d:.4f}' for d in row['case_dice'][c]) for c in cases])
 
-# %% ../nbs/11_train.ipynb #dfd24045
+# %% ../nbs/11_train.ipynb #4229d512
 def _refuse_unfit(model:Model, slices:SliceDataset, valid:Sequence[CachedCase], settings:Settings) -> None:
     names = (tuple(model.sequences), tuple(model.structures))
     for case in (*slices.cases, *valid):
@@ -223,27 +228,28 @@ def _refuse_unfit(model:Model, slices:SliceDataset, valid:Sequence[CachedCase], 
     drawn_share(slices)
     balanced_batches(slices.present, settings.batch_size)
 
-def _identity(model:Model, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
-    "What besides the settings makes this run and no other: names, architecture, and the cases by content."
-    cases = {kind: {case.case_id: case.folder.name for case in some} for kind, some in dict(train=slices.cases, valid=valid).items()}
-    return dict(sequences=model.sequences, structures=dict(model.structures), config=asdict(model.network.config), **cases)
+def _identity(settings:Settings, model:Model, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
+    "What makes this run and no other: settings, names, architecture, and the cases by content."
+    chosen = {name: value for name, value in asdict(settings).items() if name != 'workers'}
+    cases = {kind: {case.case_id: case.path.stem for case in some} for kind, some in dict(train=slices.cases, valid=valid).items()}
+    return dict(chosen, sequences=model.sequences, structures=dict(model.structures), config=asdict(model.network.config), **cases)
 
 def _facts(epoch:Epoch, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
     "What a model should remember of its training: when it was taken, how it scored, and which scans it has seen."
     scans = {kind: {case.case_id: list(case.content) for case in cases} for kind, cases in dict(train=slices.cases, valid=valid).items()}
     return dict(epoch=epoch.number, validation_dice=epoch.dice, torch=torch.__version__, **scans)
 
-# %% ../nbs/11_train.ipynb #5487a06d
+# %% ../nbs/11_train.ipynb #441a5f5e
 def _begin(model:Model, settings:Settings, device:torch.device) -> TrainingState:
     layout = torch.channels_last if default_precision(device).channels_last else torch.contiguous_format
     network = model.network.to(device=device, memory_format=layout)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     return TrainingState(network, AveragedModel(network, use_buffers=True), optimizer, [])
 
-def _one_epoch(state:TrainingState, model:Model, slices:SliceDataset, valid:Sequence[CachedCase], settings:Settings, device:torch.device) -> Epoch|None:
+def _one_epoch(state:TrainingState, model:Model, loader:DataLoader, valid:Sequence[CachedCase], settings:Settings, device:torch.device) -> Epoch|None:
     "One pass, and how the validation cases fare after it; nothing if the time was up before the first step."
     started, number = time.perf_counter(), len(state.history) + 1
-    loss, waiting, seen = _one_pass(state, slices, structure_weight(slices, settings.pos_weight), settings, device)
+    loss, waiting, seen = _one_pass(state, loader, settings, device)
     trained = time.perf_counter() - started
     if not seen: return None
     if not math.isfinite(loss): raise ValueError(f'the loss of epoch {number} is {loss}; lower the learning rate (it is {settings.learning_rate}) and train into another folder')
@@ -252,7 +258,7 @@ def _one_epoch(state:TrainingState, model:Model, slices:SliceDataset, valid:Sequ
     warning = collapse_warning([*(row['marked'] for row in state.history), marked])
     return Epoch(number, loss, dice, by_case, marked, best, state.optimizer.param_groups[0]['lr'], time.perf_counter() - started, waiting, seen/trained, warning)
 
-# %% ../nbs/11_train.ipynb #42ecaa4f
+# %% ../nbs/11_train.ipynb #4387e153
 def fit(
     model:Model, # its network is trained in place; afterwards `load_model(run_folder)` gives the best average
     slices:SliceDataset, # to learn from
@@ -265,14 +271,14 @@ def fit(
     "Train a model, pass by pass; goes on where an earlier call with the same arguments stopped."
     run_folder, saved = Path(run_folder), Path(run_folder)/'state.safetensors'
     _refuse_unfit(model, slices, valid, settings)
-    claim_folder(run_folder, asdict(settings) | _identity(model, slices, valid), begun=saved.exists())
-    state = _begin(model, settings, device)
+    claim_folder(run_folder, _identity(settings, model, slices, valid), begun=saved.exists())
+    state, loader = _begin(model, settings, device), load_batches(slices, [], workers=settings.workers)
     kept = replace(model, network=state.average.module, spacing=slices.spacing)
     if saved.exists(): state.load(saved)
     else: preview(kept, valid, device, run_folder/'previews'/'epoch_000.png')
     while state.seconds < 60*settings.minutes if settings.minutes is not None else len(state.history) < settings.epochs:
         started, before = time.perf_counter(), state.seconds
-        epoch = _one_epoch(state, model, slices, valid, settings, device)
+        epoch = _one_epoch(state, model, loader, valid, settings, device)
         if not epoch: break
         state.history.append(asdict(epoch))
         preview(kept, valid, device, run_folder/'previews'/f'epoch_{epoch.number:03d}.png')
