@@ -68,7 +68,7 @@ def test_two_sequences_of_different_shape(data, tmp_path):
     nib.save(t2.slicer[:, :, :20], file_of(data, 't2'))
     refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK), 'BraTS20_Training_002: t2 is Volume(48×56×20', 'share one grid')
     checked = call('mriseg_check', data)
-    refused(checked, '1 faults')
+    refused(checked, '1 fault in')
     assert 't2 is Volume(48×56×20' in checked.stdout
     assert not (tmp_path/'run').exists()
 
