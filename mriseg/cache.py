@@ -99,8 +99,8 @@ def _header(case:Case, sequences:Sequence[str]) -> tuple[tuple[int, ...], np.nda
         return (image.shape[:3], image.affine) if np.linalg.det(image.affine) else None
     except Exception: return None # whatever is wrong with the file is told when it is read
 
-# %% ../nbs/06_cache.ipynb #9eb10bd1
-AT_ONCE = 8 # cases in memory at the same time, at most: each takes a few hundred MB
+# %% ../nbs/06_cache.ipynb #ea3f89e6
+AT_ONCE = min((os.cpu_count() or 1) + 1, 8) # cases in memory at the same time: each takes some 100 MB, and while one waits for the disk another computes
 
 def _room_needed(headers:Sequence[tuple|None], bytes_per_pixel:int, spacing:tuple[float, float]) -> int: # bytes
     return int(sum(math.prod(shape)*math.prod(slice_spacing(affine))/math.prod(spacing)*bytes_per_pixel for shape, affine in filter(None, headers)))
@@ -114,10 +114,11 @@ def _decode(missing:Mapping[Path, Case], sequences:Sequence[str], structures:Map
         except (ValueError, FileNotFoundError) as error: return str(error)
         except OSError as error: stopped.append(error)
         return ''
-    faults = list(filter(None, thread_map(decode, missing, max_workers=min(os.cpu_count(), AT_ONCE), desc='decoding cases', leave=False)))
+    faults = list(filter(None, thread_map(decode, missing, max_workers=AT_ONCE, desc='decoding cases', leave=False)))
     if stopped: raise OSError(f'{folder}: {stopped[0].strerror or stopped[0]}; {sum(path.exists() for path in missing)} of {len(missing)} cases are decoded and stay so: make room, and run the same again')
     if faults: raise ValueError('\n'.join(faults))
 
+# %% ../nbs/06_cache.ipynb #8abdd205
 def build_cache(
     cases:Sequence[Case],
     sequences:Sequence[str], # their order is the order of the channels
@@ -133,7 +134,7 @@ def build_cache(
     headers = [_header(case, sequences) for case in cases]
     spacing = spacing or usual_spacing([slice_spacing(affine) for _, affine in filter(None, headers)] or [(1., 1.)])
     look_up = lambda case: (path := folder/_cache_name(case, sequences, structures, spacing), open_cached(path))
-    known = thread_map(look_up, cases, max_workers=min(os.cpu_count(), AT_ONCE), desc='looking into the cache', leave=False)
+    known = thread_map(look_up, cases, max_workers=AT_ONCE, desc='looking into the cache', leave=False)
     missing = {path: case for case, (path, cached) in zip(cases, known) if not cached}
     if missing:
         needed, free = _room_needed([h for h, (path, _) in zip(headers, known) if path in missing], 2*len(sequences) + len(structures), spacing), shutil.disk_usage(folder).free
@@ -141,7 +142,7 @@ def build_cache(
         print(f"decoding {len(missing)} case{'s'*(len(missing) > 1)}: the cache may grow by {needed/1e6:,.0f} MB, {free/1e6:,.0f} MB are free")
         for path in missing: path.unlink(missing_ok=True) # damaged
         _decode(missing, sequences, structures, spacing, folder)
-    cached = [there or open_cached(path) for path, there in known]
+    cached = thread_map(lambda pair: pair[1] or open_cached(pair[0]), known, max_workers=AT_ONCE, desc='opening the cache', leave=False)
     for case, (path, _), opened in zip(cases, known, cached):
         if not opened: raise OSError(f'case {case.case_id}: {path} was written and can not be read again; check the disk')
     check_label_values({label for case in cached for label in case.labels}, structures)

@@ -91,7 +91,7 @@ def resample_slices(
     new = affine_transform(values, [1, *step], [0, *start], (len(stack), *size), order=0 if classes else 1, mode='grid-constant')
     return new >= 0.5 if stack.dtype == bool else new.astype(stack.dtype)
 
-# %% ../nbs/05_preprocess.ipynb #c816431c
+# %% ../nbs/05_preprocess.ipynb #4f96e8fe
 @dataclass(frozen=True, eq=False)
 class Placement:
     "Where a stack of axial slices was cut from a volume, in RAS orientation: the way there and back."
@@ -135,8 +135,7 @@ class Placement:
         else: stack[...] = resample_slices(slices, tuple(1/step for step in self.step), tuple(0.5/step - 0.5 - c for c, step in zip(self.corner, self.step)), stack.shape[1:])
         return own
 
-    def _overlap(self, upright:tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        "The part that box and volume share, counted in the volume and counted in the box."
+    def _overlap(self, upright:tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]: # what box and volume share, counted in each
         spans = [(max(c, 0), min(c + s, n)) for c, s, n in zip(self.corner, self.size, upright)]
         return tuple(slice(a, b) for a, b in spans), tuple(slice(a - c, b - c) for (a, b), c in zip(spans, self.corner))
 

@@ -1,5 +1,5 @@
 "The checks that CI runs. `python tools/gate.py` runs all, `python tools/gate.py export clean` those two."
-import ast, os, re, subprocess, sys, sysconfig, tempfile
+import ast, json, os, re, subprocess, sys, sysconfig, tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,6 +63,18 @@ def imported(tree):
         else: continue
         yield from (name.split('.')[1] for name in names if name.startswith(PACKAGE.name + '.'))
 
+def cells():
+    "imports stand in cells of their own: building the site executes what stands beside them"
+    mixed = []
+    for path in sorted(NOTEBOOKS.rglob('*.ipynb')):
+        if '.ipynb_checkpoints' in path.parts: continue
+        for number, cell in enumerate(json.loads(path.read_text(encoding='utf-8'))['cells']):
+            text = ''.join(cell['source'])
+            if cell['cell_type'] != 'code' or 'nbdev_export()' in text or text.startswith(('%', '!')): continue
+            kinds = {isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(text).body}
+            if kinds == {True, False}: mixed.append(f'{path.relative_to(ROOT)}, cell {number}: it imports and does something else; split it')
+    return mixed
+
 def lint():
     "nothing of a notebook is missing in its module, no import is unused"
     return complaint(run('ruff', 'check', '--isolated', '--quiet', '--select', 'F401,F403,F405,F821', '--exclude', '__init__.py,_modidx.py', str(PACKAGE)))
@@ -116,7 +128,7 @@ def verdict(check):
     elif result['failed']: print(f'{check.__name__}: {result["failed"]} failed')
     return result
 
-CHECKS = {check.__name__: check for check in (export, clean, imports, order, lint, readme, notebooks, pytest)}
+CHECKS = {check.__name__: check for check in (export, clean, imports, order, cells, lint, readme, notebooks, pytest)}
 
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
