@@ -15,7 +15,7 @@ import numpy as np
 
 from .volume import Examination, Volume, read_channels, read_volume, same_grid
 
-# %% ../nbs/04_case.ipynb #ff2dcb5e
+# %% ../nbs/04_case.ipynb #d20c656d
 PARTS = ('train', 'valid', 'test')
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class Case:
     label: Path|None = None
     channels: Mapping[str, int] = field(default_factory=dict) # of sequences that lie in one 4-D file: which channel, from 0
     words: Mapping[str, str] = field(default_factory=dict, compare=False) # what the data set itself calls each sequence
-    label_names: Mapping[str, int] = field(default_factory=dict) # label values by name, if the data set names them
+    label_names: Mapping[str, tuple[int, ...]] = field(default_factory=dict) # label values by name, if the data set names them
     part: str = '' # 'train', 'valid' or 'test' if the data set says so
+    person: str = '' # whose examination it is, if the data set says so
 
     def __post_init__(self):
         if not self.case_id or self.case_id[0] == '.' or re.search(r'[/\\:*?"<>|\x00-\x1f]', self.case_id):
