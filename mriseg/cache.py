@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CACHE_VERSION', 'AT_ONCE', 'CachedCase', 'open_cached', 'build_cache']
 
-# %% ../nbs/06_cache.ipynb #03cd7933
+# %% ../nbs/06_cache.ipynb #088a8fb0
 import hashlib
 import json
 import math
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tqdm.contrib.concurrent import thread_map
 
 from .case import Case, read_case
@@ -48,7 +48,7 @@ class CachedCase:
     @property
     def masks(self) -> np.ndarray: return self._array('masks', bool, len(self.structures)) # (K, S, H, W)
 
-# %% ../nbs/06_cache.ipynb #9a4e5a07
+# %% ../nbs/06_cache.ipynb #b5504293
 def _checksum(facts:str, arrays:Sequence[np.ndarray]) -> str:
     digest = hashlib.sha256(facts.encode())
     for array in arrays: digest.update(np.ascontiguousarray(array).data)
@@ -68,7 +68,7 @@ def _write_cached(case:Case, sequences:Sequence[str], structures:Mapping[str, Se
         shape=placement.shape, affine=placement.affine.tolist(), spacing=placement.spacing, corner=placement.corner, size=placement.size,
         present=arrays['masks'].any((2, 3)).tolist(), voxels=arrays['masks'].sum((0, 2, 3)).tolist(), labels=_values(examination.label.array)))
     with written_whole(path) as meanwhile:
-        save_file(arrays, meanwhile, metadata={'case': json.dumps([facts, _checksum(facts, list(arrays.values()))])})
+        meanwhile.write_bytes(save(arrays, metadata={'case': json.dumps([facts, _checksum(facts, list(arrays.values()))])}))
 
 # %% ../nbs/06_cache.ipynb #ba5685fa
 def open_cached(path:Path) -> CachedCase|None: # `None` if there is no such file, or not a whole one
@@ -99,7 +99,7 @@ def _header(case:Case, sequences:Sequence[str]) -> tuple[tuple[int, ...], np.nda
         return (image.shape[:3], image.affine) if np.linalg.det(image.affine) else None
     except Exception: return None # whatever is wrong with the file is told when it is read
 
-# %% ../nbs/06_cache.ipynb #ea3f89e6
+# %% ../nbs/06_cache.ipynb #d4b4b8a8
 AT_ONCE = min((os.cpu_count() or 1) + 1, 8) # cases in memory at the same time: each takes some 100 MB, and while one waits for the disk another computes
 
 def _room_needed(headers:Sequence[tuple|None], bytes_per_pixel:int, spacing:tuple[float, float]) -> int: # bytes
@@ -109,16 +109,16 @@ def _decode(missing:Mapping[Path, Case], sequences:Sequence[str], structures:Map
     "Write the missing cases, or tell all faults."
     stopped = []
     def decode(path:Path) -> str:
-        if stopped or path.exists(): return '' # another process was faster
+        if stopped or open_cached(path): return '' # another process was faster
         try: _write_cached(missing[path], sequences, structures, spacing, path)
         except (ValueError, FileNotFoundError) as error: return str(error)
         except OSError as error: stopped.append(error)
         return ''
     faults = list(filter(None, thread_map(decode, missing, max_workers=AT_ONCE, desc='decoding cases', leave=False)))
-    if stopped: raise OSError(f'{folder}: {stopped[0].strerror or stopped[0]}; {sum(path.exists() for path in missing)} of {len(missing)} cases are decoded and stay so: make room, and run the same again')
+    if stopped: raise OSError(f'{folder}: {stopped[0].strerror or stopped[0]}; {sum(open_cached(path) is not None for path in missing)} of {len(missing)} cases are decoded and stay so: make room, and run the same again')
     if faults: raise ValueError('\n'.join(faults))
 
-# %% ../nbs/06_cache.ipynb #8abdd205
+# %% ../nbs/06_cache.ipynb #4c22201a
 def build_cache(
     cases:Sequence[Case],
     sequences:Sequence[str], # their order is the order of the channels
@@ -140,7 +140,6 @@ def build_cache(
         needed, free = _room_needed([h for h, (path, _) in zip(headers, known) if path in missing], 2*len(sequences) + len(structures), spacing), shutil.disk_usage(folder).free
         if needed > free: raise ValueError(f'the cache may need {needed/1e6:,.0f} MB in {folder}, but only {free/1e6:,.0f} MB are free there; make room or give another folder')
         print(f"decoding {len(missing)} case{'s'*(len(missing) > 1)}: the cache may grow by {needed/1e6:,.0f} MB, {free/1e6:,.0f} MB are free")
-        for path in missing: path.unlink(missing_ok=True) # damaged
         _decode(missing, sequences, structures, spacing, folder)
     cached = thread_map(lambda pair: pair[1] or open_cached(pair[0]), known, max_workers=AT_ONCE, desc='opening the cache', leave=False)
     for case, (path, _), opened in zip(cases, known, cached):

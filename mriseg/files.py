@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['written_whole', 'sweep_unfinished', 'write_json', 'read_json', 'refuse_occupied', 'claim_folder', 'file_hash']
 
-# %% ../nbs/00_files.ipynb #639d5635
+# %% ../nbs/00_files.ipynb #9711af43
 import hashlib
 import json
 import math
@@ -14,12 +14,12 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# %% ../nbs/00_files.ipynb #34535cff
+# %% ../nbs/00_files.ipynb #a834ff06
 @contextmanager
 def written_whole(
     path:Path, # where the file or folder shall be in the end; its parents are made
@@ -47,7 +47,8 @@ def sweep_unfinished(
 ) -> None:
     "Remove what killed processes left half-written in a folder."
     for path in Path(folder).glob('.????????-*'):
-        if re.match(r'\.[0-9a-f]{8}-', path.name) and time.time() - path.stat().st_mtime > 3600*hours: path.unlink() if path.is_file() else shutil.rmtree(path)
+        with suppress(FileNotFoundError): # another process has finished it in the meantime
+            if re.match(r'\.[0-9a-f]{8}-', path.name) and time.time() - path.stat().st_mtime > 3600*hours: path.unlink() if path.is_file() else shutil.rmtree(path)
 
 # %% ../nbs/00_files.ipynb #dbd9a666
 def _without_nan(content:Any) -> Any:
