@@ -6,9 +6,9 @@
 __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
            'mriseg_evaluate', 'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #59b3b88a
+# %% ../nbs/18_cli.ipynb #241ff070
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +71,7 @@ def plain_errors():
         print(f'mriseg: {"the device is out of memory; use a smaller --batch_size or --preset small" if full else error}', file=sys.stderr)
         sys.exit(130 if isinstance(error, str) else 1)
 
-# %% ../nbs/18_cli.ipynb #fd849c31
+# %% ../nbs/18_cli.ipynb #681d8aaa
 USUAL_SEQUENCES = ('t1', 't2', 'flair')
 
 def _needed(path:Path|None, option:str) -> Path:
@@ -104,34 +104,44 @@ def _choose_sequences(cases:list[Case], text:str|None) -> tuple[str, ...]:
 
 def _choose_structures(cases:list[Case], text:str|None) -> dict[str, tuple[int, ...]]:
     "The structures asked for; else those that the data set names, or the whole tumour of BraTS."
-    return parse_structures(text) if text else {name: (value,) for name, value in cases[0].label_names.items()} or {'whole_tumour': (1, 2, 4)}
+    return parse_structures(text) if text else dict(cases[0].label_names) or {'whole_tumour': (1, 2, 4)}
 
-# %% ../nbs/18_cli.ipynb #5367cec5
+def _refuse_left_out(there:set[int], structures:Mapping[str, Sequence[int]]) -> None:
+    "Where nobody has said what the label values mean, none may be left out silently."
+    if left := there - {0}.union(*structures.values()):
+        raise ValueError(f"the labels hold the values {', '.join(map(str, sorted(there)[:9]))}, and without --structures {', '.join(structures)} would leave out {', '.join(map(str, sorted(left)[:9]))}; say what is to be found, such as --structures whole_tumour={','.join(str(v) for v in sorted(there - {0})[:9])}")
+
+def _refuse_inside(out:Path, data:Path) -> None:
+    "Masks that are written among the cases would be taken for labels the next time."
+    if Path(data).is_dir() and Path(data).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
+        raise ValueError(f'{out} lies in {data}, where its masks would be taken for labels the next time; give a folder outside')
+
+# %% ../nbs/18_cli.ipynb #48337d79
 @call_parse
 @plain_errors()
 def mriseg_check(
     data:Path, # folder of cases or of one case, or a CSV file with a row per case
     out:Path=None, # folder for the table of faults and a contact sheet of the cases
-    sequences:str=None, # sequences that every case must have, such as t1,t2,flair; default: whatever is there
-    structures:str=None, # names and label values, such as whole_tumour=1,2,4, to have values that belong to none listed
+    sequences:str=None, # sequences that every case must have; default: those that mriseg_train would take
+    structures:str=None, # names and label values; values that belong to none are listed; default: as in mriseg_train
     valid:str=None, # file with the ids of cases put aside, to have scans named that are on both sides
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     unlabelled:bool=False, # cases without a label are all right
 ):
     "Read every case and list what has to be mended or should be looked at."
     cases = _find(data, pattern)
-    wanted = _choose_sequences(cases, sequences) if sequences else ()
+    wanted, named = _choose_sequences(cases, sequences), _choose_structures(cases, structures)
     if valid:
         aside = {case.case_id for case in read_split(Path(valid), cases).valid}
         cases = CaseList(replace(case, part='valid' if case.case_id in aside else 'train') for case in cases)
-    report = check_cases(cases, wanted, structures=parse_structures(structures) if structures else None, needs_label=not unlabelled)
+    report = check_cases(cases, wanted, structures=named, needs_label=not unlabelled)
     print(report)
     if out: report.write(out)
     to_mend = [fault for fault in report.faults if fault.must_mend]
     print(f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv and contact_sheet.png' if out else ''))
     if to_mend: raise ValueError(f"{len(to_mend)} fault{'s' if len(to_mend) > 1 else ''} in {data} must be mended, listed above")
 
-# %% ../nbs/18_cli.ipynb #6968bb9f
+# %% ../nbs/18_cli.ipynb #c2aad45b
 @call_parse
 @plain_errors()
 def mriseg_train(
@@ -166,6 +176,7 @@ def mriseg_train(
     print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
     print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside: {', '.join(case.case_id for case in split.valid)}")
     cached = build_cache([*split.train, *split.valid], names, classes, Path(cache or out.parent/'mriseg_cache'))
+    if not structures: _refuse_left_out({value for case in cached for value in case.labels}, classes)
     slices, aside = SliceDataset(cached[:len(split.train)]), cached[len(split.train):]
     share, weight = drawn_share(slices), structure_weight(slices, pos_weight)
     print(f"positive weight {', '.join(f'{w:.1f}' for w in weight.tolist())}; doing nothing would score a loss of " + ', '.join(f'{loss:.2f} ({how})' for how, loss in reference_losses(share, weight).items()))
@@ -175,7 +186,7 @@ def mriseg_train(
     print(f"best model: {find_model(out)}, validation Dice {load_model(out).facts['validation_dice']:.3f}")
     print(f'pictures of how it learned: {out/"previews"}')
 
-# %% ../nbs/18_cli.ipynb #c86c6b56
+# %% ../nbs/18_cli.ipynb #00169645
 def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
     "Do something with each case and print what it says; faulty cases don't keep the others from it."
     faults = []
@@ -198,6 +209,7 @@ def mriseg_predict(
 ):
     "Write a mask for every case, on the case's own grid."
     model, out = _needed(model, '--model'), _needed(out, '--out')
+    _refuse_inside(out, data)
     chosen, trained, cases = default_device(device), load_model(model), _find(data, pattern)
     def predict(case:Case) -> str:
         examination = read_case(replace(case, label=None), trained.sequences)
@@ -209,7 +221,7 @@ def mriseg_predict(
     print(f'masks of {len(cases) - len(faults)} cases in {out}')
     _tell(faults, cases)
 
-# %% ../nbs/18_cli.ipynb #5e5c54ff
+# %% ../nbs/18_cli.ipynb #d9700bf5
 @call_parse
 @plain_errors()
 def mriseg_evaluate(
@@ -222,6 +234,7 @@ def mriseg_evaluate(
 ):
     "Predict labelled cases, score them on whole volumes, and print the table."
     model, out = _needed(model, '--model'), _needed(out, '--out')
+    _refuse_inside(out, data)
     chosen, trained, found = default_device(device), load_model(model), [case for case in _find(data, pattern) if case.label or case.part != 'test']
     if cases:
         aside = trained.facts.get('valid', {})

@@ -137,7 +137,7 @@ def show_table(
         if outlines: draw_outlines(row_axes[0], {name: mask[::-1, ::-1].T for name, mask in outlines[r].items()})
     return _close(figure)
 
-# %% ../nbs/02_show.ipynb #91d2221d
+# %% ../nbs/02_show.ipynb #7f3d6e42
 OUTLINE_COLOUR = (255, 159, 28)
 
 def thumbnail(
@@ -169,12 +169,15 @@ def contact_sheet(
     names:Sequence[str], # one each; only the end is shown if it is long
 ) -> Figure:
     "Many small pictures of cases on one sheet, right of the patient on the left."
-    across = min(math.ceil(math.sqrt(1.5*len(thumbnails))), 24)
-    down = math.ceil(len(thumbnails)/across)
-    figure, axes = plt.subplots(down, across, figsize=(1.2*across, 1.35*down), squeeze=False, gridspec_kw=dict(left=0.01, right=0.99, bottom=0.01, top=1 - 0.2/(1.35*down), hspace=0.16, wspace=0.04))
-    for axis in axes.flat: axis.set_axis_off()
-    for axis, picture, name in zip(axes.flat, thumbnails, names):
-        axis.imshow(picture, interpolation='nearest')
-        axis.set_title(name if len(name) <= 16 else '…' + name[-15:], fontsize=6, pad=2)
-        _draw_letters(axis, ('R', 'L', '', ''))
+    across = min(math.ceil(math.sqrt(1.5*len(thumbnails))), 24) or 1
+    down, side = math.ceil(len(thumbnails)/across), thumbnails[0].shape[0] if len(thumbnails) else 1
+    figure, axis = plt.subplots(figsize=(1.2*across, 1.35*down + 0.1), layout='constrained')
+    sheet = np.full((down*(side + 20), across*(side + 8), 3), 255, np.uint8)
+    for n, (picture, name) in enumerate(zip(thumbnails, names)):
+        top, left = n//across*(side + 20) + 18, n % across*(side + 8) + 4
+        sheet[top:top + side, left:left + side] = picture
+        axis.text(left + side/2, top - 3, name if len(name) <= 16 else '…' + name[-15:], fontsize=6, ha='center')
+        for letter, x, ha in (('R', left + 3, 'left'), ('L', left + side - 3, 'right')): axis.text(x, top + side/2, letter, color='w', fontsize=6, ha=ha, va='center')
+    if len(thumbnails): axis.imshow(sheet, interpolation='nearest')
+    axis.set_axis_off()
     return _close(figure)

@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['GZIP_MAGIC', 'LARGEST_FILE', 'VALUE_TYPES', 'LENGTH_UNITS', 'LEAST_SPACING', 'LARGEST_SPACING', 'FLATTEST',
-           'FARTHEST', 'Volume', 'same_grid', 'reorient', 'read_channels', 'read_volume', 'header_affines',
-           'write_volume', 'Examination', 'content_hash']
+           'FARTHEST', 'Volume', 'corners_in_mm', 'same_grid', 'reorient', 'read_channels', 'read_volume',
+           'header_affines', 'write_volume', 'Examination', 'content_hash']
 
-# %% ../nbs/01_volume.ipynb #ac316752
+# %% ../nbs/01_volume.ipynb #c4b2b507
 import gzip
 import hashlib
 import io
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +58,15 @@ class Volume:
         spacing = '×'.join(f'{s:g}' for s in self.spacing)
         return f"Volume({'×'.join(map(str, self.shape))} {self.array.dtype}, {spacing} mm, {self.orientation})"
 
-# %% ../nbs/01_volume.ipynb #98eff286
+# %% ../nbs/01_volume.ipynb #1aa97f8d
+def corners_in_mm(shape:Sequence[int], affine:np.ndarray) -> np.ndarray: # (8, 3) mm
+    "Where the eight outermost voxels of a grid lie."
+    return apply_affine(affine, np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1).T)
+
 def same_grid(a:Volume, b:Volume) -> bool:
     "Whether voxels of the same index lie at the same place in both, to a hundredth of a voxel."
     if a.shape != b.shape: return False
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in a.shape])).reshape(3, -1).T
-    return bool(np.abs(a.to_mm(corners) - b.to_mm(corners)).max() <= 0.01*min(a.spacing))
+    return bool(np.abs(corners_in_mm(a.shape, a.affine) - corners_in_mm(b.shape, b.affine)).max() <= 0.01*min(a.spacing))
 
 # %% ../nbs/01_volume.ipynb #06d9d9c3
 def reorient(
@@ -142,7 +145,7 @@ def _read_content(path:Path) -> tuple[nib.Nifti1Header, np.ndarray]: # the heade
     if len(content) != promised: raise _broken(f"its header promises {promised} bytes, but it has {'more' if len(content) > promised else len(content)}")
     return header, np.ndarray(shape, dtype, content, offset, order='F')
 
-# %% ../nbs/01_volume.ipynb #39b938bb
+# %% ../nbs/01_volume.ipynb #1218d539
 LENGTH_UNITS = {1: 'metres', 3: 'micrometres'}
 
 def _read_affine(header:nib.Nifti1Header) -> np.ndarray: # (4, 4)
@@ -151,7 +154,7 @@ def _read_affine(header:nib.Nifti1Header) -> np.ndarray: # (4, 4)
     if unit not in (0, 2): raise ValueError(f"gives lengths in {LENGTH_UNITS.get(unit, f'a unit of number {unit}')}; export it again in millimetres")
     name = 'qform' if header['sform_code'] == 0 else 'sform'
     code = int(header[f'{name}_code'])
-    if not code: raise ValueError('does not say how it lies in the patient (sform and qform codes are 0), so left and right are unknown; export it again with its orientation')
+    if not code: raise ValueError('does not say how it lies in the patient (sform and qform codes are 0), so left and right are unknown; export it again with its orientation, or if it is a label drawn on another image, save it with the affine of that')
     if not 1 <= code <= 5: raise _broken(f'its {name} code is {code}, but there are only 1 to 5')
     try: return header.get_best_affine()
     except (HeaderDataError, ValueError) as error: raise _broken(f'its {name} holds no rotation and spacing: {error}') from None
@@ -263,7 +266,7 @@ class Examination:
     @property
     def grid(self) -> Volume: return next(iter(self.sequences.values()))
 
-# %% ../nbs/01_volume.ipynb #db5548a0
+# %% ../nbs/01_volume.ipynb #0c8e4db9
 def content_hash(volume:Volume) -> str: # 64 hexadecimal digits
     "SHA-256 over the values of a volume in the smallest box with all that isn't 0, seen in RAS orientation and as float32."
     layers = reorient(volume).array.T # in the order of the file
@@ -272,5 +275,5 @@ def content_hash(volume:Volume) -> str: # 64 hexadecimal digits
     spans = [np.flatnonzero(filled)[[0, -1]] + (0, 1) if filled.any() else (0, 0) for filled in (column, floor.any(axis=1), floor.any(axis=0))]
     box = layers[tuple(slice(*span) for span in spans)]
     digest = hashlib.sha256(repr(box.shape).encode())
-    for layer in box: digest.update(np.ascontiguousarray(layer, dtype=np.float32).data)
+    for layer in box: digest.update(np.add(layer, 0, dtype=np.float32, order='C', casting='unsafe').data) # adding 0 makes -0 to 0
     return digest.hexdigest()
