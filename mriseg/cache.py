@@ -70,8 +70,12 @@ def _write_cached(case:Case, sequences:Sequence[str], structures:Mapping[str, Se
     with written_whole(path) as meanwhile:
         meanwhile.write_bytes(save(arrays, metadata={'case': json.dumps([facts, _checksum(facts, list(arrays.values()))])}))
 
-# %% ../nbs/06_cache.ipynb #ba5685fa
-def open_cached(path:Path) -> CachedCase|None: # `None` if there is no such file, or not a whole one
+# %% ../nbs/06_cache.ipynb #0e093450
+def open_cached(
+    path:Path,
+    *,
+    fresh:bool=False, # just written by this process, so the checksum needn't be computed again
+) -> CachedCase|None: # `None` if there is no such file, or not a whole one
     "Open a case in the cache and compare its checksum."
     try:
         with path.open('rb') as file:
@@ -81,7 +85,7 @@ def open_cached(path:Path) -> CachedCase|None: # `None` if there is no such file
         f, start = json.loads(text), {name: 8 + length + entry['data_offsets'][0] for name, entry in header.items()}
         placement = Placement(tuple(f['shape']), np.array(f['affine']), tuple(f['spacing']), tuple(f['corner']), tuple(f['size']))
         case = CachedCase(path, f['case_id'], tuple(f['sequences']), tuple(f['structures']), tuple(f['content']), placement, np.array(f['present'], bool), tuple(f['voxels']), tuple(f['labels']), start)
-        return case if _checksum(text, [case.images, case.masks]) == checksum else None
+        return case if fresh or _checksum(text, [case.images, case.masks]) == checksum else None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError): return None # whatever a damaged header may say
 
 # %% ../nbs/06_cache.ipynb #7ddba371
@@ -118,7 +122,7 @@ def _decode(missing:Mapping[Path, Case], sequences:Sequence[str], structures:Map
     if stopped: raise OSError(f'{folder}: {stopped[0].strerror or stopped[0]}; {sum(open_cached(path) is not None for path in missing)} of {len(missing)} cases are decoded and stay so: make room, and run the same again')
     if faults: raise ValueError('\n'.join(faults))
 
-# %% ../nbs/06_cache.ipynb #4c22201a
+# %% ../nbs/06_cache.ipynb #af22f8d9
 def build_cache(
     cases:Sequence[Case],
     sequences:Sequence[str], # their order is the order of the channels
@@ -141,7 +145,7 @@ def build_cache(
         if needed > free: raise ValueError(f'the cache may need {needed/1e6:,.0f} MB in {folder}, but only {free/1e6:,.0f} MB are free there; make room or give another folder')
         print(f"decoding {len(missing)} case{'s'*(len(missing) > 1)}: the cache may grow by {needed/1e6:,.0f} MB, {free/1e6:,.0f} MB are free")
         _decode(missing, sequences, structures, spacing, folder)
-    cached = thread_map(lambda pair: pair[1] or open_cached(pair[0]), known, max_workers=AT_ONCE, desc='opening the cache', leave=False)
+    cached = [there or open_cached(path, fresh=True) for path, there in known]
     for case, (path, _), opened in zip(cases, known, cached):
         if not opened: raise OSError(f'case {case.case_id}: {path} was written and can not be read again; check the disk')
     check_label_values({label for case in cached for label in case.labels}, structures)

@@ -6,7 +6,7 @@
 __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
            'mriseg_evaluate', 'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #241ff070
+# %% ../nbs/18_cli.ipynb #3e72fa98
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ from .phantom import write_phantoms
 from .predict import predict_examination, write_masks
 from .segnet import SegNet, preset_config
 from .show import show_table
-from .split import Split, given_split, read_split, select_cases, split_cases
+from .split import Split, given_split, persons, read_split, select_cases, split_cases
 from .train import Settings, drawn_share, fit, structure_weight
 from .volume import read_volume, reorient
 
@@ -141,7 +141,7 @@ def mriseg_check(
     print(f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv and contact_sheet.png' if out else ''))
     if to_mend: raise ValueError(f"{len(to_mend)} fault{'s' if len(to_mend) > 1 else ''} in {data} must be mended, listed above")
 
-# %% ../nbs/18_cli.ipynb #c2aad45b
+# %% ../nbs/18_cli.ipynb #b26ff17e
 @call_parse
 @plain_errors()
 def mriseg_train(
@@ -174,6 +174,7 @@ def mriseg_train(
     split = _choose_split(cases, valid, seed)
     print(describe_device(chosen))
     print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
+    if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} persons, as their names tell; a column person in a table or {{person}} in a pattern says it better')
     print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside: {', '.join(case.case_id for case in split.valid)}")
     cached = build_cache([*split.train, *split.valid], names, classes, Path(cache or out.parent/'mriseg_cache'))
     if not structures: _refuse_left_out({value for case in cached for value in case.labels}, classes)

@@ -23,22 +23,23 @@ def head_mask(examination:Examination) -> np.ndarray: # (I, J, K) yes/no
     "Voxels in which any sequence isn't exactly 0."
     return reduce(np.logical_or, (volume.array != 0 for volume in examination.sequences.values()))
 
-# %% ../nbs/05_preprocess.ipynb #836e12d2
+# %% ../nbs/05_preprocess.ipynb #f1de390a
 CLIP_PERCENTILES = (0.5, 99.5)
 
 def z_score(
-    array:np.ndarray, # one sequence (I, J, K)
-) -> np.ndarray: # float32; mean 0 and standard deviation 1 where the array isn't 0, and 0 where it is
+    array:np.ndarray, # one sequence, of any shape
+    *,
+    dtype:type=np.float32, # of the outcome
+) -> np.ndarray: # mean 0 and standard deviation 1 where the array isn't 0, and 0 where it is
     "Clip to percentiles of the head, then centre and scale by the head's mean and standard deviation."
     turned = not array.flags.c_contiguous # NIfTI varies the first axis fastest, NumPy the last: read memory in its own order
     array = array.T if turned else array
-    inside = array != 0
-    values = array[inside].astype(np.float32)
-    scaled = np.zeros(array.shape, np.float32)
-    if not values.size: return scaled.T if turned else scaled
-    values = np.clip(values, *np.percentile(values, CLIP_PERCENTILES))
-    spread = values.std(dtype=np.float64)
-    scaled[inside] = (values - np.float32(values.mean(dtype=np.float64)))/np.float32(spread if spread > 0 else 1)
+    inside, scaled = array != 0, np.zeros(array.shape, dtype)
+    values = array[inside]
+    if values.size:
+        values = values.astype(np.float32).clip(*np.percentile(values, CLIP_PERCENTILES))
+        spread = values.std(dtype=np.float64)
+        scaled[inside] = (values - np.float32(values.mean(dtype=np.float64)))/np.float32(spread if spread > 0 else 1)
     return scaled.T if turned else scaled
 
 # %% ../nbs/05_preprocess.ipynb #c6ab2513
@@ -163,9 +164,9 @@ def shared_size(sizes:Sequence[tuple[int, int]]) -> tuple[int, int]: # (H, W)
     "The smallest size with sides that are multiples of 32 into which every one of the sizes fits."
     return tuple(int(-(-max(side)//SIDE_MULTIPLE)*SIDE_MULTIPLE) for side in zip(*sizes))
 
-# %% ../nbs/05_preprocess.ipynb #1c3029e8
-def _normalised(volume:Volume, placement:Placement) -> np.ndarray: # (K, H, W) float32
-    if placement.step == (1, 1): return z_score(placement.cut(volume)) # the box holds the whole head, so this is the same, and less work
+# %% ../nbs/05_preprocess.ipynb #072fb973
+def _normalised(volume:Volume, placement:Placement, dtype:type) -> np.ndarray: # (K, H, W)
+    if placement.step == (1, 1): return z_score(placement.cut(volume), dtype=dtype) # the box holds the whole head, so this is the same, and less work
     return placement.cut(Volume(z_score(volume.array), volume.affine))
 
 def network_images(
@@ -177,5 +178,5 @@ def network_images(
 ) -> np.ndarray: # (K, C, H, W)
     "Z-score each sequence and cut it into axial slices, one channel per sequence."
     images = np.empty((placement.depth, len(sequences), *placement.size), dtype)
-    for channel, name in enumerate(sequences): images[:, channel] = _normalised(examination.sequences[name], placement)
+    for channel, name in enumerate(sequences): images[:, channel] = _normalised(examination.sequences[name], placement, dtype)
     return images
