@@ -25,8 +25,8 @@ from .files import file_hash, sweep_unfinished, written_whole
 from .preprocess import CLIP_PERCENTILES, SPACING_TOLERANCE, Placement, check_label_values, network_images, place_head, slice_spacing, structure_masks, usual_spacing
 from .volume import Volume, content_hash
 
-# %% ../nbs/06_cache.ipynb #f2acc4e5
-@dataclass(frozen=True)
+# %% ../nbs/06_cache.ipynb #6448cf8c
+@dataclass(frozen=True, eq=False)
 class CachedCase:
     "A case as the network wants it, on disk: arrays are opened when they are asked for."
     path: Path
@@ -35,6 +35,7 @@ class CachedCase:
     structures: tuple[str, ...] # one per channel of the masks
     content: tuple[str, ...] # fingerprints of the scans, in the order of the sequences
     placement: Placement
+    spacing: tuple[float, float] # mm along H and W that were asked for; those of the placement may differ by 5 %
     present: np.ndarray # (K, S) yes/no: which slice holds which structure
     voxels: tuple[int, ...] # pixels of each structure in all slices
     labels: tuple[int, ...] # the label values that occur in the case
@@ -48,7 +49,7 @@ class CachedCase:
     @property
     def masks(self) -> np.ndarray: return self._array('masks', bool, len(self.structures)) # (K, S, H, W)
 
-# %% ../nbs/06_cache.ipynb #b5504293
+# %% ../nbs/06_cache.ipynb #04478e4e
 def _checksum(facts:str, arrays:Sequence[np.ndarray]) -> str:
     digest = hashlib.sha256(facts.encode())
     for array in arrays: digest.update(np.ascontiguousarray(array).data)
@@ -65,12 +66,12 @@ def _write_cached(case:Case, sequences:Sequence[str], structures:Mapping[str, Se
                   masks=np.stack([placement.cut(Volume(mask, examination.label.affine)) for mask in structure_masks(examination.label, structures)], axis=1))
     facts = json.dumps(dict(
         case_id=case.case_id, sequences=list(sequences), structures=list(structures), content=[content_hash(examination.sequences[s]) for s in sequences],
-        shape=placement.shape, affine=placement.affine.tolist(), spacing=placement.spacing, corner=placement.corner, size=placement.size,
+        shape=placement.shape, affine=placement.affine.tolist(), asked=spacing, spacing=placement.spacing, corner=placement.corner, size=placement.size,
         present=arrays['masks'].any((2, 3)).tolist(), voxels=arrays['masks'].sum((0, 2, 3)).tolist(), labels=_values(examination.label.array)))
-    with written_whole(path) as meanwhile:
+    with written_whole(path, flush=False) as meanwhile:
         meanwhile.write_bytes(save(arrays, metadata={'case': json.dumps([facts, _checksum(facts, list(arrays.values()))])}))
 
-# %% ../nbs/06_cache.ipynb #0e093450
+# %% ../nbs/06_cache.ipynb #5dee7583
 def open_cached(
     path:Path,
     *,
@@ -84,27 +85,27 @@ def open_cached(
         text, checksum = json.loads(header.pop('__metadata__')['case'])
         f, start = json.loads(text), {name: 8 + length + entry['data_offsets'][0] for name, entry in header.items()}
         placement = Placement(tuple(f['shape']), np.array(f['affine']), tuple(f['spacing']), tuple(f['corner']), tuple(f['size']))
-        case = CachedCase(path, f['case_id'], tuple(f['sequences']), tuple(f['structures']), tuple(f['content']), placement, np.array(f['present'], bool), tuple(f['voxels']), tuple(f['labels']), start)
+        case = CachedCase(path, f['case_id'], tuple(f['sequences']), tuple(f['structures']), tuple(f['content']), placement, tuple(f['asked']), np.array(f['present'], bool), tuple(f['voxels']), tuple(f['labels']), start)
         return case if fresh or _checksum(text, [case.images, case.masks]) == checksum else None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError): return None # whatever a damaged header may say
 
-# %% ../nbs/06_cache.ipynb #7ddba371
-CACHE_VERSION = 3 # raise it whenever what is stored changes
+# %% ../nbs/06_cache.ipynb #2fe1c0fe
+CACHE_VERSION = 4 # raise it whenever what is stored changes
 
 def _cache_name(case:Case, sequences:Sequence[str], structures:Mapping[str, Sequence[int]], spacing:tuple[float, float]) -> str:
     hashes = {path: file_hash(path) if path and path.is_file() else '' for path in {*(case.sequences.get(s) for s in sequences), case.label}}
     sources = [(s, hashes[case.sequences.get(s)], case.channels.get(s)) for s in sequences] + [hashes[case.label]]
-    recipe = json.dumps([CACHE_VERSION, CLIP_PERCENTILES, SPACING_TOLERANCE, spacing, {k: list(v) for k, v in structures.items()}, sources])
-    return f'{case.case_id}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.safetensors'
+    recipe = json.dumps([CACHE_VERSION, CLIP_PERCENTILES, SPACING_TOLERANCE, [round(float(s), 4) for s in spacing], {k: sorted(map(int, v)) for k, v in structures.items()}, sources])
+    return f'{case.case_id[:80]}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.safetensors'
 
 def _header(case:Case, sequences:Sequence[str]) -> tuple[tuple[int, ...], np.ndarray]|None: # shape and affine; `None` where nothing can be read
     try:
         image = nib.load(case.sequences[sequences[0]])
-        return (image.shape[:3], image.affine) if np.linalg.det(image.affine) else None
+        return (image.shape[:3], image.affine) if np.isfinite(image.affine).all() and np.linalg.det(image.affine) else None
     except Exception: return None # whatever is wrong with the file is told when it is read
 
-# %% ../nbs/06_cache.ipynb #d4b4b8a8
-AT_ONCE = min((os.cpu_count() or 1) + 1, 8) # cases in memory at the same time: each takes some 100 MB, and while one waits for the disk another computes
+# %% ../nbs/06_cache.ipynb #b1df6b79
+AT_ONCE = min(os.cpu_count() or 1, 8) # cases in memory at the same time: BraTS takes some 200 MB each
 
 def _room_needed(headers:Sequence[tuple|None], bytes_per_pixel:int, spacing:tuple[float, float]) -> int: # bytes
     return int(sum(math.prod(shape)*math.prod(slice_spacing(affine))/math.prod(spacing)*bytes_per_pixel for shape, affine in filter(None, headers)))

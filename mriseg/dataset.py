@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SliceDataset', 'balanced_batches', 'load_batches']
 
-# %% ../nbs/06_dataset.ipynb #77222f4f
+# %% ../nbs/06_dataset.ipynb #55b3ef4d
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .cache import CachedCase
-from .preprocess import shared_size, similar_spacing
+from .preprocess import shared_size
 
-# %% ../nbs/06_dataset.ipynb #71bcefc8
+# %% ../nbs/06_dataset.ipynb #229fcf68
 class SliceDataset(Dataset):
     "All axial slices of cached cases, as images (B, C, H, W) and masks (B, S, H, W) of one size."
     def __init__(self,
@@ -28,10 +28,13 @@ class SliceDataset(Dataset):
         for case in self.cases:
             if (case.sequences, case.structures) != (self.sequences, self.structures):
                 raise ValueError(f'case {case.case_id} was cached with {case.sequences} and {case.structures}, but case {self.cases[0].case_id} with {self.sequences} and {self.structures}')
-            if not similar_spacing(case.placement.spacing, self.spacing):
-                raise ValueError(f'case {case.case_id} has pixels of {case.placement.spacing[0]:.3g}×{case.placement.spacing[1]:.3g} mm within a slice, but case {self.cases[0].case_id} has '
+            if not np.allclose(case.spacing, self.spacing, rtol=1e-4):
+                raise ValueError(f'case {case.case_id} has pixels of {case.spacing[0]:.3g}×{case.spacing[1]:.3g} mm within a slice, but case {self.cases[0].case_id} has '
                                  f'{self.spacing[0]:.3g}×{self.spacing[1]:.3g} mm; cache them together, or give `build_cache` one spacing for both')
         self.size = size or shared_size([case.placement.size for case in self.cases])
+        for case in self.cases:
+            if any(own > side for own, side in zip(case.placement.size, self.size)):
+                raise ValueError(f'case {case.case_id} has slices of {case.placement.size[0]}×{case.placement.size[1]}, which do not fit into {self.size[0]}×{self.size[1]}; give a larger size')
         self.places = [(c, k) for c, case in enumerate(self.cases) for k in range(len(case.present))]
         self.present = np.concatenate([case.present for case in self.cases]) # (slices, S)
 
@@ -40,7 +43,7 @@ class SliceDataset(Dataset):
     @property
     def structures(self) -> tuple[str, ...]: return self.cases[0].structures
     @property
-    def spacing(self) -> tuple[float, float]: return self.cases[0].placement.spacing # mm along H and W
+    def spacing(self) -> tuple[float, float]: return self.cases[0].spacing # mm along H and W
 
     def __len__(self) -> int: return len(self.places)
 
@@ -51,7 +54,6 @@ class SliceDataset(Dataset):
         masks = np.zeros((len(several), len(self.structures), *self.size), bool)
         for n, (c, k) in enumerate(self.places[i] for i in several):
             (h, w), (height, width) = self.cases[c].placement.size, self.size
-            if h > height or w > width: raise ValueError(f'case {self.cases[c].case_id} has slices of {h}×{w}, which do not fit into {height}×{width}')
             box = (slice((height - h)//2, (height - h)//2 + h), slice((width - w)//2, (width - w)//2 + w))
             images[n, :, *box], masks[n, :, *box] = self.cases[c].images[k], self.cases[c].masks[k]
         images, masks = torch.from_numpy(images).float(), torch.from_numpy(masks).float()

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# %% ../nbs/00_files.ipynb #a834ff06
+# %% ../nbs/00_files.ipynb #b3310106
 @contextmanager
 def written_whole(
     path:Path, # where the file or folder shall be in the end; its parents are made
+    *,
+    flush:bool=True, # wait until it is on the disk; not needed where a checksum would tell of a power cut
 ): # yields the path to write to in the meantime
     "Give a path to write to, and move what was written there to `path` only if all went well."
     path = Path(path)
@@ -30,7 +32,7 @@ def written_whole(
     meanwhile = path.with_name(f'.{uuid4().hex[:8]}-{path.name}')
     try:
         yield meanwhile
-        for written in [meanwhile, *meanwhile.rglob('*')]:
+        for written in [meanwhile, *meanwhile.rglob('*')] if flush else []:
             if written.is_file():
                 with written.open('rb+') as file: os.fsync(file.fileno()) # on the disk, not only on its way
         try: os.replace(meanwhile, path)
@@ -47,7 +49,7 @@ def sweep_unfinished(
 ) -> None:
     "Remove what killed processes left half-written in a folder."
     for path in Path(folder).glob('.????????-*'):
-        with suppress(FileNotFoundError): # another process has finished it in the meantime
+        with suppress(OSError): # finished by another process in the meantime, or not ours to remove
             if re.match(r'\.[0-9a-f]{8}-', path.name) and time.time() - path.stat().st_mtime > 3600*hours: path.unlink() if path.is_file() else shutil.rmtree(path)
 
 # %% ../nbs/00_files.ipynb #dbd9a666

@@ -23,7 +23,7 @@ def head_mask(examination:Examination) -> np.ndarray: # (I, J, K) yes/no
     "Voxels in which any sequence isn't exactly 0."
     return reduce(np.logical_or, (volume.array != 0 for volume in examination.sequences.values()))
 
-# %% ../nbs/05_preprocess.ipynb #f1de390a
+# %% ../nbs/05_preprocess.ipynb #92434b98
 CLIP_PERCENTILES = (0.5, 99.5)
 
 def z_score(
@@ -37,7 +37,7 @@ def z_score(
     inside, scaled = array != 0, np.zeros(array.shape, dtype)
     values = array[inside]
     if values.size:
-        values = values.astype(np.float32).clip(*np.percentile(values, CLIP_PERCENTILES))
+        values = values.astype(np.float32).clip(*np.percentile(values, CLIP_PERCENTILES).astype(np.float32))
         spread = values.std(dtype=np.float64)
         scaled[inside] = (values - np.float32(values.mean(dtype=np.float64)))/np.float32(spread if spread > 0 else 1)
     return scaled.T if turned else scaled
@@ -77,7 +77,7 @@ def usual_spacing(spacings:Sequence[tuple[float, float]]) -> tuple[float, float]
     "The median spacing along H and along W."
     return tuple(float(s) for s in np.quantile(spacings, 0.5, axis=0, method='inverted_cdf'))
 
-# %% ../nbs/05_preprocess.ipynb #64f6fd44
+# %% ../nbs/05_preprocess.ipynb #a6f7b8e6
 def resample_slices(
     stack:np.ndarray, # (K, H, W) floats, yes/no, or integer classes
     step:tuple[float, float], # new pixels measured in old ones, along H and W
@@ -89,10 +89,13 @@ def resample_slices(
     values = stack if classes else stack.astype(np.float32)
     for axis, ratio in enumerate(step, 1):
         if ratio > 1 and not classes: values = gaussian_filter1d(values, (ratio - 1)/2, axis=axis, mode='nearest')
-    new = affine_transform(values, [1, *step], [0, *start], (len(stack), *size), order=0 if classes else 1, mode='grid-constant')
+    new = affine_transform(values, [1, *step], [0, *start], (len(stack), *size), order=0 if classes else 1, mode='nearest')
+    for axis, (ratio, begin, have, count) in enumerate(zip(step, start, stack.shape[1:], size), 1): # 0 beyond the outer edge of the outermost pixels
+        place = begin + ratio*np.arange(count)
+        np.moveaxis(new, axis, 0)[(place < -0.5) | (place > have - 0.5)] = 0
     return new >= 0.5 if stack.dtype == bool else new.astype(stack.dtype)
 
-# %% ../nbs/05_preprocess.ipynb #4f96e8fe
+# %% ../nbs/05_preprocess.ipynb #1813fe88
 @dataclass(frozen=True, eq=False)
 class Placement:
     "Where a stack of axial slices was cut from a volume, in RAS orientation: the way there and back."
@@ -116,7 +119,7 @@ class Placement:
         return replace(self, size=size, corner=tuple(c - (s - own)//2 for c, s, own in zip(self.corner, size, self.size)))
 
     def cut(self, volume:Volume) -> np.ndarray: # (K, H, W), of the volume's type
-        "The box as a stack of axial slices, 0 where it reaches beyond the volume."
+        "The box as a stack of axial slices, 0 where it reaches beyond the volume. Integers are taken for classes: give images as floats."
         if not same_grid(volume, Volume(np.broadcast_to(False, self.shape), self.affine)): raise ValueError(f'{volume} does not lie on the grid that this placement was made for, {self.shape}')
         stack = np.moveaxis(reorient(volume).array, 2, 0)
         if self.step != (1, 1): return resample_slices(stack, self.step, tuple((c + 0.5)*step - 0.5 for c, step in zip(self.corner, self.step)), self.size)
@@ -140,7 +143,7 @@ class Placement:
         spans = [(max(c, 0), min(c + s, n)) for c, s, n in zip(self.corner, self.size, upright)]
         return tuple(slice(a, b) for a, b in spans), tuple(slice(a - c, b - c) for (a, b), c in zip(spans, self.corner))
 
-# %% ../nbs/05_preprocess.ipynb #6c418b9b
+# %% ../nbs/05_preprocess.ipynb #e496cad1
 def place_head(
     examination:Examination,
     spacing:tuple[float, float]|None=None, # mm that the slices shall have along H and W; `None` keeps the case's own
@@ -154,7 +157,7 @@ def place_head(
     upright = reorient(Volume(wanted, grid.affine)).array
     seen = upright.any(axis=2) # from above
     spans = [np.flatnonzero(seen.any(axis=axis))[[0, -1]] for axis in (1, 0)]
-    edges = [(math.floor(first*mm/new), math.ceil((last + 1)*mm/new)) for (first, last), mm, new in zip(spans, own, spacing)]
+    edges = [(math.floor(first*(mm/new)), math.ceil((last + 1)*(mm/new))) for (first, last), mm, new in zip(spans, own, spacing)]
     return Placement(grid.shape, grid.affine, tuple(spacing), tuple(a for a, _ in edges), tuple(b - a for a, b in edges))
 
 # %% ../nbs/05_preprocess.ipynb #82a167a4

@@ -6,10 +6,11 @@
 __all__ = ['WARM_UP', 'LARGEST_GRADIENT', 'Settings', 'rate_factor', 'slice_probabilities', 'judge_case', 'Epoch',
            'collapse_warning', 'training_step', 'drawn_share', 'structure_weight', 'preview', 'fit']
 
-# %% ../nbs/11_train.ipynb #7a9e742e
+# %% ../nbs/11_train.ipynb #84363c4c
 import csv
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from .metrics import overlap_scores
 from .preprocess import shared_size
 from .show import show_table
 
-# %% ../nbs/11_train.ipynb #fa49a1ff
+# %% ../nbs/11_train.ipynb #06cf4734
 @dataclass(frozen=True)
 class Settings:
     "The choices of a training run."
@@ -49,7 +50,7 @@ class Settings:
     workers: int = 0 # processes that read ahead, for a cache on a slow disk; no matter of what is learned
 
     def __post_init__(self):
-        for name, holds, need in [('epochs', self.epochs >= 1, 'at least 1'), ('workers', self.workers >= 0, '0 or more'), ('batch_size', self.batch_size >= 1, 'at least 1'),
+        for name, holds, need in [('epochs', self.epochs >= 1, 'at least 1'), ('workers', self.workers >= 0, '0 or more'), ('seed', self.seed >= 0, '0 or more'), ('batch_size', self.batch_size >= 1, 'at least 1'),
                                   ('minutes', self.minutes is None or self.minutes > 0, 'above 0'), ('learning_rate', self.learning_rate > 0, 'above 0'),
                                   ('pos_weight', self.pos_weight is None or self.pos_weight > 0, 'above 0'), ('averaging', 0 <= self.averaging < 1, 'from 0 to below 1'),
                                   ('augmentation', self.augmentation >= 0, '0 or more'), ('weight_decay', self.weight_decay >= 0, '0 or more')]:
@@ -216,14 +217,17 @@ def _write_history(path:Path, history:Sequence[dict]) -> None:
         table.writerow([*columns, *cases])
         for row in history: table.writerow([row[c] for c in columns] + [' '.join(f'{d:.4f}' for d in row['case_dice'][c]) for c in cases])
 
-# %% ../nbs/11_train.ipynb #4229d512
+# %% ../nbs/11_train.ipynb #f89b92c9
 def _refuse_unfit(model:Model, slices:SliceDataset, valid:Sequence[CachedCase], settings:Settings) -> None:
     names = (tuple(model.sequences), tuple(model.structures))
     for case in (*slices.cases, *valid):
         if (case.sequences, case.structures) != names: raise ValueError(f'the model takes {names[0]} and finds {names[1]}, but case {case.case_id} was cached with {case.sequences} and {case.structures}')
+        if not np.allclose(case.spacing, slices.spacing, rtol=1e-4): raise ValueError(f'case {case.case_id} was cached with pixels of {case.spacing} mm, but those of training have {slices.spacing} mm; cache them together')
     known = {content for case in slices.cases for content in case.content}
     shared = [case.case_id for case in valid if known & set(case.content)]
     if shared: raise ValueError(f'the same scan is among the training and the validation cases ({", ".join(shared)}); take it out of one of them')
+    twice = [case_id for case_id, count in Counter(case.case_id for case in (*slices.cases, *valid)).items() if count > 1]
+    if twice: raise ValueError(f'there are several cases called {twice[0]}; give each its own id')
     if not any(voxels for case in valid for voxels in case.voxels): raise ValueError(f"none of the validation cases ({', '.join(case.case_id for case in valid) or 'there are none'}) holds any of the structures, so no model could be chosen; put others aside")
     drawn_share(slices)
     balanced_batches(slices.present, settings.batch_size)

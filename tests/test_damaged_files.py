@@ -237,7 +237,7 @@ class Maker:
     def too_large(self):
         "Nothing is wrong with these, but the memory doesn't hold them."
         zeros = np.zeros(SHAPE, np.uint8)
-        self.add('too large', REFUSED, bomb(9 * 2**27, nifti(zeros, dim=[3, 1024, 1024, 1152, 1, 1, 1, 1])[:352], whole=True), ending='.nii.gz', note='1.1 GiB of zeros, as the header says')
+        self.add('too large', REFUSED, bomb(18 * 2**27, nifti(zeros, dim=[3, 1024, 1024, 2304, 1, 1, 1, 1])[:352], whole=True), ending='.nii.gz', note='2.3 GiB of zeros, as the header says')
         self.add('too large', REFUSED, nifti(zeros, dim=[3, 2048, 1024, 1500, 1, 1, 1, 1])[:352], size=2048*1024*1500 + 352, note='3 GB of zeros in a sparse file, as the header says')
 
     def no_file(self):
