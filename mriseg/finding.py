@@ -144,7 +144,7 @@ class _Ledger:
         return [Case(case_id, {k: v for k, v in found.items() if k != 'label'}, found.get('label'), words=self.words[case_id], part='test' if case_id in testing else '', person=self.persons[case_id])
                 for case_id, found in sorted(self.files.items())]
 
-# %% ../nbs/04_finding.ipynb #efda4cc6
+# %% ../nbs/04_finding.ipynb #62598727
 PATTERN = "'{case}/{sequence}.nii.gz | {case}/mask{label}.nii.gz'"
 
 def _folder_ids(folders:Iterable[Path], root:Path) -> dict[Path, str]:
@@ -164,6 +164,7 @@ def _purpose(path:Path, root:Path, paired:set[Path]) -> _Reading|None:
     if direct and (not reading or reading.what == 'label' and images and images.parent in paired): return _Reading('image', _stem(path), '')
     return None if reading and reading.what != 'label' and _within(path, root, _DERIVED) else reading
 
+# %% ../nbs/04_finding.ipynb #869d5431
 def _by_names(paths:Iterable[Path], root:Path) -> tuple[list[Case], list[Path]]: # cases, and what was passed over
     "Sort NIfTI files into cases by what their names and folders say."
     paired = {folder.parent for path in paths if (folder := _within(path, root, _LABELS))}
@@ -186,7 +187,7 @@ def _by_names(paths:Iterable[Path], root:Path) -> tuple[list[Case], list[Path]]:
     ledger.refuse_mixed(root)
     return ledger.cases({case_id for folder, ids in near.items() if re.fullmatch(_TESTING, folder.name, re.IGNORECASE) and root in folder.parents for case_id in ids}), [path for path, reading in read if not reading]
 
-# %% ../nbs/04_finding.ipynb #dc7b2818
+# %% ../nbs/04_finding.ipynb #71f0a40b
 def _numbered(names:Mapping) -> list[str]: # {'0': 'FLAIR', '1': 'T1w'}, or the other way round, in order
     pairs = [(int(k), v) if str(k).isdigit() else (int(v), k) for k, v in names.items()]
     return [str(name) for _, name in sorted(pairs)]
@@ -222,7 +223,7 @@ def _by_json(record:Path) -> list[Case]:
         testing = sorted({path.with_name(re.sub(r'_\d{4}(\.nii(\.gz)?)$', r'\1', path.name, flags=re.IGNORECASE)) for path in _nifti_in(root/'imagesTs')})
     return [_json_case(image, label, words, names, '') for image, label in listed] + [_json_case(image, None, words, names, 'test') for image in testing if image.parent.is_dir()]
 
-# %% ../nbs/04_finding.ipynb #d537834d
+# %% ../nbs/04_finding.ipynb #a3450540
 def _by_pattern(paths:Iterable[Path], root:Path, pattern:str) -> tuple[list[Case], list[Path]]:
     "Sort files by a pattern such as '{case}/pre/{sequence}.nii.gz | {case}/wmh{label}.nii.gz'."
     pieces = {'{case}': '(?P<case>.+)', '{person}': '(?P<person>[^/]+)', '{sequence}': '(?P<sequence>[^/]+?)', '{label}': '(?P<label>[^/]*?)', '*': '[^/]*?'}
@@ -244,7 +245,7 @@ def _by_pattern(paths:Iterable[Path], root:Path, pattern:str) -> tuple[list[Case
     if strays: raise ValueError(f"the pattern '{pattern}' finds a label but no image of case {strays[0]} ({ledger.files[strays[0]]['label']}); correct the pattern")
     return ledger.cases(), passed_over
 
-# %% ../nbs/04_finding.ipynb #96b846a8
+# %% ../nbs/04_finding.ipynb #42ea2e29
 def _table_rows(path:Path) -> list[dict]:
     try:
         with path.open(encoding='utf-8-sig', newline='') as file:
@@ -279,7 +280,7 @@ def _by_rows(rows:Iterable[Mapping[str, Any]], root:Path, source:str) -> list[Ca
         if twice: raise ValueError(f'{source}: {what} {twice[0]} is there twice; leave one row')
     return cases
 
-# %% ../nbs/04_finding.ipynb #4e58fa19
+# %% ../nbs/04_finding.ipynb #52ea6996
 class CaseList(list):
     "A list of cases that also knows which NIfTI files were passed over; looked at, it says both."
     def __init__(self, cases:Iterable[Case]=(), passed_over:Iterable[Path]=()):

@@ -137,7 +137,7 @@ def show_table(
         if outlines: draw_outlines(row_axes[0], {name: mask[::-1, ::-1].T for name, mask in outlines[r].items()})
     return _close(figure)
 
-# %% ../nbs/02_show.ipynb #7f3d6e42
+# %% ../nbs/02_show.ipynb #2b3988ba
 OUTLINE_COLOUR = (255, 159, 28)
 
 def thumbnail(
@@ -164,6 +164,7 @@ def thumbnail(
     square[top:top + small.shape[0], left:left + small.shape[1]] = small
     return square
 
+# %% ../nbs/02_show.ipynb #349a8a01
 def contact_sheet(
     thumbnails:Sequence[np.ndarray], # all of one size
     names:Sequence[str], # one each; only the end is shown if it is long
