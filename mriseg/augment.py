@@ -8,15 +8,15 @@ __all__ = ['BLUR_SHARE', 'BLUR_SIGMA', 'BLUR_REACH', 'THICK_SHARE', 'THICKEST', 
            'SCALE_RANGE', 'SHIFT_RANGE', 'affine_map', 'move', 'blur', 'thick_slices', 'bias_field', 'bend', 'contrast',
            'add_noise', 'drop_sequences', 'Augmentation', 'draw_augmentation', 'augment']
 
-# %% ../nbs/06_augment.ipynb #552a1890
+# %% ../nbs/06_augment.ipynb #9bd8daa7
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/06_augment.ipynb #265d96b2
+# %% ../nbs/06_augment.ipynb #e9a8531d
 def affine_map(
     angle:Tensor, # (B,) in radians; above 0 turns the nose to the patient's left
     scale:Tensor, # (B,) factor on the size of the head
@@ -35,13 +35,15 @@ def move(
 ) -> tuple[Tensor, Tensor]: # moved images, 0 where nothing was; masks moved like them, still 0 or 1
     "Move images and masks by one map each."
     height, width = images.shape[2:]
-    square = torch.tensor([[1, height/width, 1], [width/height, 1, 1]])
-    grid = F.affine_grid((geometry*square).to(images.device), list(images.shape), align_corners=False)
+    geometry = geometry.to(images.device, copy=True)
+    geometry[:, 0, 1] *= height/width # PyTorch's coordinates run from -1 to 1 along both sides, however long
+    geometry[:, 1, 0] *= width/height
+    grid = F.affine_grid(geometry, list(images.shape), align_corners=False)
     together = F.grid_sample(torch.cat([images, masks.to(images.dtype)], dim=1), grid, align_corners=False)
     images, moved = together.split([images.shape[1], masks.shape[1]], dim=1)
     return images, (moved > 0.5).to(masks.dtype)
 
-# %% ../nbs/06_augment.ipynb #97e7b888
+# %% ../nbs/06_augment.ipynb #71569f6c
 BLUR_SHARE, BLUR_SIGMA, BLUR_REACH = 0.1, (0.4, 1.2), 5 # of the sequences; voxels; voxels
 
 def blur(
@@ -56,7 +58,7 @@ def blur(
     flat = F.conv2d(flat, bell.mT, padding=(BLUR_REACH, 0), groups=len(bell))
     return F.conv2d(flat, bell, padding=(0, BLUR_REACH), groups=len(bell)).view(images.shape)
 
-# %% ../nbs/06_augment.ipynb #6609a7ca
+# %% ../nbs/06_augment.ipynb #e45e702e
 THICK_SHARE, THICKEST = 0.05, 5 # of the sequences; voxels
 
 def thick_slices(
@@ -72,7 +74,7 @@ def thick_slices(
     along_h, along_w = (weights(chosen, size) for chosen, size in zip(thickness.to(images.device).unbind(-1), images.shape[2:]))
     return along_h @ images @ along_w.mT
 
-# %% ../nbs/06_augment.ipynb #b2bf2048
+# %% ../nbs/06_augment.ipynb #85112e5d
 BIAS_SHARE, BIAS_RANGE, BIAS_GRID = 0.3, 0.25, 3 # of the images; of the logarithm; numbers along each side of the picture
 RAW_MEAN = 3. # mean of raw brightness in the head, in standard deviations
 
@@ -86,7 +88,7 @@ def bias_field(
     field = (curves(images.shape[2]) @ log_gain.to(images.device) @ curves(images.shape[3]).mT).exp()
     return torch.addcmul(RAW_MEAN*(field - 1), images, field) # (images + RAW_MEAN)*field - RAW_MEAN in one pass over the images
 
-# %% ../nbs/06_augment.ipynb #6d6e43d4
+# %% ../nbs/06_augment.ipynb #b77f091c
 GAMMA_RANGE = 0.3 # of the logarithm: exponents from 0.74 to 1.35
 
 def bend(
@@ -96,7 +98,7 @@ def bend(
     "Raise the distance from average brightness to a power."
     return torch.copysign(images.abs()**gamma.to(images.device), images)
 
-# %% ../nbs/06_augment.ipynb #ecc3bf9a
+# %% ../nbs/06_augment.ipynb #7fde6cb4
 GAIN_RANGE, OFFSET_RANGE = 0.25, 0.3 # of the logarithm: factors from 0.78 to 1.28; standard deviations
 
 def contrast(
@@ -107,7 +109,7 @@ def contrast(
     "Spread and move the scale of each sequence."
     return torch.addcmul(offset.to(images.device), images, gain.to(images.device)) # offset + images*gain
 
-# %% ../nbs/06_augment.ipynb #55983036
+# %% ../nbs/06_augment.ipynb #dbbc2ad3
 NOISE_RANGE = 0.2 # standard deviations of the head
 
 def add_noise(
@@ -120,7 +122,7 @@ def add_noise(
     grain = torch.randn(images.shape, generator=generator, device=images.device)
     return torch.addcmul(images, grain, noise.to(images.device)) # images + grain*noise
 
-# %% ../nbs/06_augment.ipynb #7e1ac00b
+# %% ../nbs/06_augment.ipynb #01247905
 DROP_SHARE = 0.05 # of the sequences
 
 def drop_sequences(
@@ -130,7 +132,7 @@ def drop_sequences(
     "Set whole sequences to 0."
     return images*kept.to(images.device)
 
-# %% ../nbs/06_augment.ipynb #3dda2e80
+# %% ../nbs/06_augment.ipynb #b12728ce
 @dataclass(frozen=True)
 class Augmentation:
     "Random alterations of a batch of B images with C sequences, drawn but not yet applied."
@@ -145,7 +147,11 @@ class Augmentation:
     noise_seed: int
     kept: Tensor # (B, C, 1, 1), see `drop_sequences`
 
-# %% ../nbs/06_augment.ipynb #80b1a212
+    def to(self, device:torch.device) -> 'Augmentation':
+        "The same alterations with their tensors on a device."
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)})
+
+# %% ../nbs/06_augment.ipynb #6cbf869c
 ANGLE_RANGE, SCALE_RANGE, SHIFT_RANGE = math.radians(20), 0.2, 0.08 # SCALE of the logarithm; SHIFT of a side
 
 def draw_augmentation(
@@ -171,14 +177,14 @@ def draw_augmentation(
         torch.exp(spread(channels, 1, 1)*GAMMA_RANGE), torch.exp(spread(channels, 1, 1)*GAIN_RANGE), spread(channels, 1, 1)*OFFSET_RANGE,
         spread(1, 1, 1).clamp(min=0)*NOISE_RANGE, int(torch.randint(2**31, (), generator=generator)), kept | ~kept.any(dim=1, keepdim=True))
 
-# %% ../nbs/06_augment.ipynb #9f64646a
+# %% ../nbs/06_augment.ipynb #8c7699cf
 def augment(
     images:Tensor, # (B, C, H, W) z-scores, 0 in the background
     masks:Tensor, # (B, S, H, W), 0 or 1
     augmentation:Augmentation, # drawn for B images with C sequences
 ) -> tuple[Tensor, Tensor]: # altered images; masks moved like them, still 0 or 1
     "Apply drawn alterations to a batch, on the device where it lies."
-    a, drawn_for, given = augmentation, tuple(augmentation.gamma.shape[:2]), tuple(images.shape)
+    a, drawn_for, given = augmentation.to(images.device), tuple(augmentation.gamma.shape[:2]), tuple(images.shape)
     if drawn_for != given[:2]: raise ValueError(f'this augmentation was drawn for {drawn_for[0]} images with {drawn_for[1]} sequences, but the images are {given}; draw one for this batch')
     if (len(masks), *masks.shape[2:]) != (given[0], *given[2:]): raise ValueError(f'images {given} and masks {tuple(masks.shape)} must agree in B, H and W')
     layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
@@ -189,5 +195,5 @@ def augment(
     masks, head = moved.split([masks.shape[1], 1], dim=1)
     images = thick_slices(blur(images, a.sigma), a.thickness)
     images = contrast(bend(bias_field(images, a.log_gain), a.gamma), a.gain, a.offset)
-    images = drop_sequences(add_noise(images, a.noise, a.noise_seed)*head, a.kept.to(images.device) & present)
+    images = drop_sequences(add_noise(images, a.noise, a.noise_seed)*head, a.kept & present)
     return images.contiguous(memory_format=layout), masks.contiguous()

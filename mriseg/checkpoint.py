@@ -6,7 +6,7 @@
 __all__ = ['PICKLES', 'FORMAT', 'save_tensors', 'load_tensors', 'Model', 'save_model', 'find_model', 'load_model',
            'optimizer_tensors', 'restore_optimizer', 'TrainingState']
 
-# %% ../nbs/10_checkpoint.ipynb #f3e46693
+# %% ../nbs/10_checkpoint.ipynb #eb500a16
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from .files import write_json, written_whole
 from .segnet import SegNet, SegNetConfig
 
-# %% ../nbs/10_checkpoint.ipynb #e824405d
+# %% ../nbs/10_checkpoint.ipynb #8c333658
 PICKLES = ('.pt', '.pth', '.pkl', '.pickle', '.ckpt', '.bin')
 
 def save_tensors(path:Path, tensors:Mapping[str, Tensor], facts:Mapping[str, Any]) -> None:
@@ -48,7 +48,7 @@ def load_tensors(path:Path) -> tuple[dict[str, Tensor], dict[str, Any]]: # on th
     except (SafetensorError, OSError, ValueError) as error: raise ValueError(f'{path} is not a whole safetensors file ({error})') from None
     except KeyError: raise ValueError(f"{path} was not written by mriseg: it doesn't say what it holds") from None
 
-# %% ../nbs/10_checkpoint.ipynb #2adb2fb1
+# %% ../nbs/10_checkpoint.ipynb #8327f604
 @dataclass(frozen=True, eq=False)
 class Model:
     "A network with what one must know to use it."
@@ -76,7 +76,7 @@ def save_model(folder:Path, model:Model) -> Path: # of the weights
     write_json(Path(folder)/'model.json', described)
     return Path(folder)/'model.safetensors'
 
-# %% ../nbs/10_checkpoint.ipynb #c4af1bff
+# %% ../nbs/10_checkpoint.ipynb #95e46b77
 def find_model(path:Path) -> Path: # of a safetensors file
     "The model file that a path means: the file itself, one in the folder, or the best one of a run."
     path = Path(path)
@@ -102,7 +102,7 @@ def load_model(path:Path) -> Model: # on the CPU, ready for prediction
     network.eval()
     return model
 
-# %% ../nbs/10_checkpoint.ipynb #9b718d2f
+# %% ../nbs/10_checkpoint.ipynb #30c9bd20
 def optimizer_tensors(optimizer:torch.optim.Optimizer) -> dict[str, Tensor]:
     "The memory of an optimiser as named tensors."
     memory = optimizer.state_dict()['state']
@@ -116,13 +116,14 @@ def restore_optimizer(optimizer:torch.optim.Optimizer, tensors:Mapping[str, Tens
         memory.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict(dict(state=memory, param_groups=optimizer.state_dict()['param_groups']))
 
-# %% ../nbs/10_checkpoint.ipynb #71864d73
+# %% ../nbs/10_checkpoint.ipynb #d09ce0ed
 @dataclass
 class TrainingState:
     "All that changes during a run."
     network: nn.Module
     average: AveragedModel
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler # of the loss, for float16
     history: list[dict] # one entry per pass
     seconds: float = 0. # used so far, over all sittings
     steps: int = 0
@@ -130,7 +131,7 @@ class TrainingState:
     def save(self, path:Path) -> None:
         tensors = {f'{part}/{name}': tensor for part, named in dict(network=self.network.state_dict(), average=self.average.state_dict(),
                    optimizer=optimizer_tensors(self.optimizer)).items() for name, tensor in named.items()}
-        save_tensors(path, tensors, dict(history=self.history, seconds=self.seconds, steps=self.steps))
+        save_tensors(path, tensors, dict(history=self.history, seconds=self.seconds, steps=self.steps, scaler=self.scaler.state_dict()))
 
     def load(self, path:Path) -> None:
         tensors, facts = load_tensors(path)
@@ -138,4 +139,5 @@ class TrainingState:
         self.network.load_state_dict(part('network'))
         self.average.load_state_dict(part('average'))
         restore_optimizer(self.optimizer, part('optimizer'))
+        self.scaler.load_state_dict(facts['scaler'])
         self.history, self.seconds, self.steps = facts['history'], facts['seconds'], facts['steps']

@@ -6,7 +6,7 @@
 __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
            'mriseg_evaluate', 'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #3e72fa98
+# %% ../nbs/18_cli.ipynb #ba845016
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from .case import Case, read_case
 from .finding import CaseList, find_cases
 from .checkpoint import Model, find_model, load_model
 from .dataset import SliceDataset
-from .device import default_device, describe_device
+from .device import default_device, default_precision, describe_device
 from .evaluate import evaluate_case, score_table, write_scores
 from .files import refuse_occupied, written_whole
 from .inspection import check_cases
@@ -35,7 +35,7 @@ from .split import Split, given_split, persons, read_split, select_cases, split_
 from .train import Settings, drawn_share, fit, structure_weight
 from .volume import read_volume, reorient
 
-# %% ../nbs/18_cli.ipynb #9db2c304
+# %% ../nbs/18_cli.ipynb #b0db238b
 def parse_names(text:str) -> tuple[str, ...]:
     "Names separated by commas: 't1,t2,flair'."
     names = tuple(name.strip().lower() for name in text.split(',') if name.strip())
@@ -55,7 +55,7 @@ def parse_structures(text:str) -> dict[str, tuple[int, ...]]:
         structures[name] += (int(part),)
     return structures
 
-# %% ../nbs/18_cli.ipynb #6d5ef03b
+# %% ../nbs/18_cli.ipynb #de99663a
 def _is_command() -> bool:
     "Whether the program that runs is one of ours, not a notebook or a script of the user's."
     return Path(sys.argv[0]).name.startswith('mriseg_')
@@ -71,7 +71,7 @@ def plain_errors():
         print(f'mriseg: {"the device is out of memory; use a smaller --batch_size or --preset small" if full else error}', file=sys.stderr)
         sys.exit(130 if isinstance(error, str) else 1)
 
-# %% ../nbs/18_cli.ipynb #681d8aaa
+# %% ../nbs/18_cli.ipynb #469da4c1
 USUAL_SEQUENCES = ('t1', 't2', 'flair')
 
 def _needed(path:Path|None, option:str) -> Path:
@@ -116,7 +116,7 @@ def _refuse_inside(out:Path, data:Path) -> None:
     if Path(data).is_dir() and Path(data).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
         raise ValueError(f'{out} lies in {data}, where its masks would be taken for labels the next time; give a folder outside')
 
-# %% ../nbs/18_cli.ipynb #48337d79
+# %% ../nbs/18_cli.ipynb #6f4a4390
 @call_parse
 @plain_errors()
 def mriseg_check(
@@ -141,7 +141,7 @@ def mriseg_check(
     print(f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv and contact_sheet.png' if out else ''))
     if to_mend: raise ValueError(f"{len(to_mend)} fault{'s' if len(to_mend) > 1 else ''} in {data} must be mended, listed above")
 
-# %% ../nbs/18_cli.ipynb #b26ff17e
+# %% ../nbs/18_cli.ipynb #0fc5dbd6
 @call_parse
 @plain_errors()
 def mriseg_train(
@@ -162,17 +162,18 @@ def mriseg_train(
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
     seed:int=0, # of weights, split, drawing and alterations
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
+    precision:str=None, # fp32, bf16 or fp16; default: MRISEG_PRECISION, or what suits the device
     workers:int=0, # processes that read ahead, for a cache on a slow disk
 ):
     "Train a SegNet on a folder of labelled cases."
     out, chosen = _needed(out, '--out'), default_device(device)
-    settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, seed=seed, workers=workers)
+    settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, seed=seed, precision=precision, workers=workers)
     refuse_occupied(out)
     cases = _find(data, pattern)
     names, classes = _choose_sequences(cases, sequences), _choose_structures(cases, structures)
     config = preset_config(preset, input_channels=len(names), output_channels=len(classes))
     split = _choose_split(cases, valid, seed)
-    print(describe_device(chosen))
+    print(describe_device(chosen, default_precision(chosen, precision)))
     print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
     if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} persons, as their names tell; a column person in a table or {{person}} in a pattern says it better')
     print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside: {', '.join(case.case_id for case in split.valid)}")
@@ -187,7 +188,7 @@ def mriseg_train(
     print(f"best model: {find_model(out)}, validation Dice {load_model(out).facts['validation_dice']:.3f}")
     print(f'pictures of how it learned: {out/"previews"}')
 
-# %% ../nbs/18_cli.ipynb #00169645
+# %% ../nbs/18_cli.ipynb #2a3a84f3
 def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
     "Do something with each case and print what it says; faulty cases don't keep the others from it."
     faults = []
@@ -222,7 +223,7 @@ def mriseg_predict(
     print(f'masks of {len(cases) - len(faults)} cases in {out}')
     _tell(faults, cases)
 
-# %% ../nbs/18_cli.ipynb #d9700bf5
+# %% ../nbs/18_cli.ipynb #f6a376cd
 @call_parse
 @plain_errors()
 def mriseg_evaluate(
@@ -253,7 +254,7 @@ def mriseg_evaluate(
         print(f'\n{score_table(rows)}\nscores: {out/"scores.csv"}; masks: {out/"masks"}')
     _tell(faults, found)
 
-# %% ../nbs/18_cli.ipynb #24efe8ab
+# %% ../nbs/18_cli.ipynb #9f7aade3
 def _demo_picture(cases:list[Case], masks:Path, path:Path) -> None:
     "FLAIR with prediction and truth outlined, for each case the slice with the most tumour."
     rows, outlines = [], []

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['predict_probabilities', 'Prediction', 'predict_examination', 'predict_case', 'mask_name', 'write_masks']
 
-# %% ../nbs/12_predict.ipynb #ec52691f
+# %% ../nbs/12_predict.ipynb #0b3b15cd
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,17 +15,19 @@ import torch
 
 from .case import Case, read_case
 from .checkpoint import Model
+from .device import Precision
 from .preprocess import network_images, place_head, shared_size
 from .train import slice_probabilities
 from .volume import Examination, Volume, read_volume, same_grid, write_volume
 
-# %% ../nbs/12_predict.ipynb #37e92b46
+# %% ../nbs/12_predict.ipynb #5f22d712
 def predict_probabilities(
     model:Model,
     examination:Examination, # with at least the sequences of the model
     *,
     device:torch.device,
     batch_size:int=16,
+    precision:Precision|None=None, # `None` takes the one that suits the device
 ) -> dict[str, Volume]: # by structure: float32, 0 … 1, on the case's own grid
     "The probability of each structure in each voxel of an examination."
     missing = [name for name in model.sequences if name not in examination.sequences]
@@ -35,10 +37,10 @@ def predict_probabilities(
     head = place_head(unlabelled, model.spacing)
     placement = head.widened(shared_size([head.size]))
     images = network_images(unlabelled, placement, model.sequences)
-    probabilities = slice_probabilities(model.network.to(device), images, device, batch_size=batch_size)
+    probabilities = slice_probabilities(model.network, images, device, batch_size=batch_size, precision=precision)
     return {name: placement.restore(probabilities[:, s]) for s, name in enumerate(model.structures)}
 
-# %% ../nbs/12_predict.ipynb #d2167f4e
+# %% ../nbs/12_predict.ipynb #efbf99bf
 @dataclass(frozen=True, eq=False)
 class Prediction:
     "What a model says of one case: per structure a probability and a mask, on the case's own grid."
@@ -56,7 +58,7 @@ def predict_case(model:Model, case:Case, *, device:torch.device) -> Prediction:
     "Read a case's files and predict it; a label, if there is one, is not looked at."
     return predict_examination(model, read_case(replace(case, label=None), model.sequences), device=device)
 
-# %% ../nbs/12_predict.ipynb #f6e4a144
+# %% ../nbs/12_predict.ipynb #5c8ba652
 def mask_name(case_id:str, structure:str, structures:Mapping) -> str:
     "The file name of a mask: with the structure in it where a model has several."
     return f'{case_id}_mask.nii.gz' if len(structures) == 1 else f'{case_id}_{structure}_mask.nii.gz'

@@ -6,7 +6,7 @@
 __all__ = ['WARM_UP', 'LARGEST_GRADIENT', 'Settings', 'rate_factor', 'slice_probabilities', 'judge_case', 'Epoch',
            'collapse_warning', 'training_step', 'drawn_share', 'structure_weight', 'preview', 'fit']
 
-# %% ../nbs/11_train.ipynb #84363c4c
+# %% ../nbs/11_train.ipynb #0d357b49
 import csv
 import math
 import time
@@ -26,14 +26,15 @@ from .augment import augment, draw_augmentation
 from .cache import CachedCase
 from .checkpoint import Model, TrainingState, save_model
 from .dataset import SliceDataset, balanced_batches, load_batches
-from .device import autocasting, default_precision, release_memory, to_device
+from .device import PRECISIONS, Precision, autocasting, default_precision, loss_scaler, memory_in_use, release_memory, to_device
 from .files import claim_folder, written_whole
 from .loss import balancing_weight, segmentation_loss
 from .metrics import overlap_scores
 from .preprocess import shared_size
+from .segnet import SegNet, fold_batch_norm
 from .show import show_table
 
-# %% ../nbs/11_train.ipynb #06cf4734
+# %% ../nbs/11_train.ipynb #be5102dd
 @dataclass(frozen=True)
 class Settings:
     "The choices of a training run."
@@ -47,16 +48,17 @@ class Settings:
     mirror: bool = True # exchange left and right at random; not for structures that have a side
     averaging: float = 0.99 # decay per step of the running average of the weights
     seed: int = 0
+    precision: str|None = None # fp32, bf16 or fp16; `None` takes the one that suits the device
     workers: int = 0 # processes that read ahead, for a cache on a slow disk; no matter of what is learned
 
     def __post_init__(self):
         for name, holds, need in [('epochs', self.epochs >= 1, 'at least 1'), ('workers', self.workers >= 0, '0 or more'), ('seed', self.seed >= 0, '0 or more'), ('batch_size', self.batch_size >= 1, 'at least 1'),
-                                  ('minutes', self.minutes is None or self.minutes > 0, 'above 0'), ('learning_rate', self.learning_rate > 0, 'above 0'),
+                                  ('precision', self.precision in (None, *PRECISIONS), f'one of {", ".join(PRECISIONS)}'), ('minutes', self.minutes is None or self.minutes > 0, 'above 0'), ('learning_rate', self.learning_rate > 0, 'above 0'),
                                   ('pos_weight', self.pos_weight is None or self.pos_weight > 0, 'above 0'), ('averaging', 0 <= self.averaging < 1, 'from 0 to below 1'),
                                   ('augmentation', self.augmentation >= 0, '0 or more'), ('weight_decay', self.weight_decay >= 0, '0 or more')]:
             if not holds: raise ValueError(f'{name} must be {need}, but it is {getattr(self, name)}')
 
-# %% ../nbs/11_train.ipynb #d85a5cc9
+# %% ../nbs/11_train.ipynb #2db03bee
 WARM_UP = 0.05
 
 def rate_factor(progress:float) -> float: # 0 … 1
@@ -64,7 +66,7 @@ def rate_factor(progress:float) -> float: # 0 … 1
     warm, cosine = min(progress/WARM_UP, 1), (1 + math.cos(math.pi*min(progress, 1)))/2
     return max(warm*cosine, 1e-3)
 
-# %% ../nbs/11_train.ipynb #f849a5bb
+# %% ../nbs/11_train.ipynb #fd5f5129
 @torch.no_grad()
 def slice_probabilities(
     network:nn.Module,
@@ -72,10 +74,11 @@ def slice_probabilities(
     device:torch.device,
     *,
     batch_size:int=16,
+    precision:Precision|None=None, # `None` takes the one that suits the device
 ) -> np.ndarray: # (K, S, H, W) float32, 0 … 1
     "The probability of each structure in each voxel of a stack of slices; the network is used as in evaluation."
-    images, precision, was_training = torch.as_tensor(images).float(), default_precision(device), network.training
-    network.eval()
+    precision, images = precision or default_precision(device), torch.as_tensor(images).float()
+    network = fold_batch_norm(network).to(device, memory_format=precision.memory_format)
     filled = (images != 0).flatten(1).any(1).nonzero().flatten()
     found = []
     for some in filled.split(batch_size):
@@ -83,20 +86,19 @@ def slice_probabilities(
         batch[:len(some)] = images[some]
         with autocasting(device, precision): logits = network(to_device(batch, device, precision))
         found.append(torch.sigmoid(logits[:len(some)].float()).cpu())
-    network.train(was_training)
     found = torch.cat(found) # one empty batch at least, which tells the number of structures
     probabilities = torch.zeros(len(images), *found.shape[1:])
     probabilities[filled] = found
     return probabilities.numpy()
 
-def judge_case(network:nn.Module, slices:SliceDataset, threshold:float, device:torch.device) -> tuple[tuple[float, ...], int, int]:
+def judge_case(network:SegNet, slices:SliceDataset, threshold:float, device:torch.device, precision:Precision|None=None) -> tuple[tuple[float, ...], int, int]:
     "Dice of each structure over all slices of a set (one case), and how many voxels were marked and were true in all."
     images, masks = slices[range(len(slices))]
-    marked, truth = slice_probabilities(network, images, device) >= threshold, masks.numpy() > 0
+    marked, truth = slice_probabilities(network, images, device, precision=precision) >= threshold, masks.numpy() > 0
     dice = tuple(overlap_scores(marked[:, s], truth[:, s])[0] for s in range(truth.shape[1]))
     return dice, int(marked.sum()), int(truth.sum())
 
-# %% ../nbs/11_train.ipynb #0ce4fcfc
+# %% ../nbs/11_train.ipynb #d48963f9
 @dataclass(frozen=True)
 class Epoch:
     "What one pass over the data came to."
@@ -110,13 +112,14 @@ class Epoch:
     seconds: float # for training and validation
     waiting: float # share of the training time spent waiting for data
     slices_per_second: float
+    memory: float # MB that the device has handed out by the end of the pass; on the CPU the largest size of the process
     warning: str # what looks wrong, and what to do; mostly empty
 
     def __str__(self):
         text = f'epoch {self.number:3d}: loss {self.loss:.3f}, Dice {self.dice:.3f}{" (best)" if self.best else ""}, {self.seconds:.0f} s, {self.slices_per_second:.0f} slices/s'
         return text + (f'\n  WARNING: {self.warning}' if self.warning else '')
 
-# %% ../nbs/11_train.ipynb #b412b1bf
+# %% ../nbs/11_train.ipynb #125b24b3
 def collapse_warning(
     marked:Sequence[float], # after each pass: volume marked over volume that is there
 ) -> str: # empty if all is well
@@ -128,7 +131,7 @@ def collapse_warning(
     if min(lately) > 10: return f'the network marks {marked[-1]:.0f} times the volume that is there; if this goes on, train again with a lower pos_weight'
     return ''
 
-# %% ../nbs/11_train.ipynb #4f9502a0
+# %% ../nbs/11_train.ipynb #bad4a3aa
 LARGEST_GRADIENT = 5.
 
 def training_step(
@@ -137,14 +140,19 @@ def training_step(
     images:Tensor, # (B, C, H, W) on the network's device
     masks:Tensor, # (B, S, H, W) there, 0 or 1
     pos_weight:Tensor, # (S,)
+    *,
+    precision:Precision,
+    scaler:torch.amp.GradScaler, # see `loss_scaler`
 ) -> Tensor: # scalar loss, on the device
     "One step of learning from one batch."
-    with autocasting(images.device, default_precision(images.device)): logits = network(images)
+    with autocasting(images.device, precision): logits = network(images)
     loss = segmentation_loss(logits, masks, pos_weight)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
     nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-    optimizer.step()
+    scaler.step(optimizer) # left out if a gradient is infinite
+    scaler.update()
     return loss.detach()
 
 def drawn_share(slices:SliceDataset) -> np.ndarray: # (S,)
@@ -162,10 +170,10 @@ def structure_weight(
     share = torch.tensor(drawn_share(slices))
     return balancing_weight(share) if pos_weight is None else torch.full((len(share),), float(pos_weight))
 
-# %% ../nbs/11_train.ipynb #9b45c451
+# %% ../nbs/11_train.ipynb #767f8ab1
 def _one_pass(state:TrainingState, loader:DataLoader, settings:Settings, device:torch.device) -> tuple[float, float, int]:
     "Train on the batches of the next pass; returns mean loss, share of time spent waiting for data, and slices seen."
-    number, precision, started, waited = len(state.history), default_precision(device), time.perf_counter(), 0.
+    number, precision, started, waited = len(state.history), default_precision(device, settings.precision), time.perf_counter(), 0.
     slices, batches = loader.dataset, loader.sampler
     batches[:] = balanced_batches(slices.present, settings.batch_size, seed=settings.seed, epoch=number)
     pos_weight = structure_weight(slices, settings.pos_weight).to(device)
@@ -181,14 +189,14 @@ def _one_pass(state:TrainingState, loader:DataLoader, settings:Settings, device:
         waited += time.perf_counter() - asked
         for group in state.optimizer.param_groups: group['lr'] = settings.learning_rate*rate_factor(progress)
         images, masks = augment(images, masks, draw_augmentation(len(images), images.shape[1], generator, strength=settings.augmentation, mirror=settings.mirror))
-        total += training_step(state.network, state.optimizer, images, masks, pos_weight)
+        total += training_step(state.network, state.optimizer, images, masks, pos_weight, precision=precision, scaler=state.scaler)
         state.average.multi_avg_fn = get_ema_multi_avg_fn(min(settings.averaging, (1 + state.steps)/(10 + state.steps)))
         state.average.update_parameters(state.network)
         state.steps, count = state.steps + 1, count + 1
     spent = time.perf_counter() - started
     return (total/max(count, 1)).item(), waited/spent, count*settings.batch_size
 
-# %% ../nbs/11_train.ipynb #86e020be
+# %% ../nbs/11_train.ipynb #598aedbe
 def preview(model:Model, cases:Sequence[CachedCase], device:torch.device, path:Path) -> None:
     "Draw sequences | truth | prediction for one slice of up to three cases, of the first structure."
     slices = SliceDataset(cases[:3])
@@ -200,11 +208,11 @@ def preview(model:Model, cases:Sequence[CachedCase], device:torch.device, path:P
     picture = show_table(rows, [*model.sequences, 'truth', 'prediction'], row_names=names, stretch=slices.spacing[1]/slices.spacing[0])
     with written_whole(path) as meanwhile: picture.savefig(meanwhile, dpi=80)
 
-# %% ../nbs/11_train.ipynb #b367e5ef
-def _judge(state:TrainingState, valid:Sequence[CachedCase], threshold:float, device:torch.device) -> tuple[dict, float, float]:
+# %% ../nbs/11_train.ipynb #dd23d215
+def _judge(state:TrainingState, valid:Sequence[CachedCase], threshold:float, device:torch.device, precision:Precision) -> tuple[dict, float, float]:
     "Dice by case and structure, its mean where there is something to find, and marked over true volume."
     size = shared_size([case.placement.size for case in valid]) # one size for all, see above
-    results = {case.case_id: judge_case(state.average.module, SliceDataset([case], size), threshold, device) for case in tqdm(valid, 'validating', leave=False)}
+    results = {case.case_id: judge_case(state.average.module, SliceDataset([case], size), threshold, device, precision) for case in tqdm(valid, 'validating', leave=False)}
     found = [dice for case in valid for dice, voxels in zip(results[case.case_id][0], case.voxels) if voxels]
     marked, truth = (sum(result[n] for result in results.values()) for n in (1, 2))
     return {case_id: result[0] for case_id, result in results.items()}, float(np.mean(found)), marked/truth
@@ -217,7 +225,7 @@ def _write_history(path:Path, history:Sequence[dict]) -> None:
         table.writerow([*columns, *cases])
         for row in history: table.writerow([row[c] for c in columns] + [' '.join(f'{d:.4f}' for d in row['case_dice'][c]) for c in cases])
 
-# %% ../nbs/11_train.ipynb #f89b92c9
+# %% ../nbs/11_train.ipynb #8706800c
 def _refuse_unfit(model:Model, slices:SliceDataset, valid:Sequence[CachedCase], settings:Settings) -> None:
     names = (tuple(model.sequences), tuple(model.structures))
     for case in (*slices.cases, *valid):
@@ -238,17 +246,17 @@ def _identity(settings:Settings, model:Model, slices:SliceDataset, valid:Sequenc
     cases = {kind: {case.case_id: case.path.stem for case in some} for kind, some in dict(train=slices.cases, valid=valid).items()}
     return dict(chosen, sequences=model.sequences, structures=dict(model.structures), config=asdict(model.network.config), **cases)
 
-def _facts(epoch:Epoch, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
+def _facts(model:Model, epoch:Epoch, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
     "What a model should remember of its training: when it was taken, how it scored, and which scans it has seen."
     scans = {kind: {case.case_id: list(case.content) for case in cases} for kind, cases in dict(train=slices.cases, valid=valid).items()}
-    return dict(epoch=epoch.number, validation_dice=epoch.dice, torch=torch.__version__, **scans)
+    return dict(model.facts, epoch=epoch.number, validation_dice=epoch.dice, torch=torch.__version__, **scans)
 
-# %% ../nbs/11_train.ipynb #441a5f5e
+# %% ../nbs/11_train.ipynb #ddf40dfd
 def _begin(model:Model, settings:Settings, device:torch.device) -> TrainingState:
-    layout = torch.channels_last if default_precision(device).channels_last else torch.contiguous_format
-    network = model.network.to(device=device, memory_format=layout)
+    precision = default_precision(device, settings.precision)
+    network = model.network.to(device=device, memory_format=precision.memory_format)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return TrainingState(network, AveragedModel(network, use_buffers=True), optimizer, [])
+    return TrainingState(network, AveragedModel(network, use_buffers=True), optimizer, loss_scaler(device, precision), [])
 
 def _one_epoch(state:TrainingState, model:Model, loader:DataLoader, valid:Sequence[CachedCase], settings:Settings, device:torch.device) -> Epoch|None:
     "One pass, and how the validation cases fare after it; nothing if the time was up before the first step."
@@ -257,12 +265,12 @@ def _one_epoch(state:TrainingState, model:Model, loader:DataLoader, valid:Sequen
     trained = time.perf_counter() - started
     if not seen: return None
     if not math.isfinite(loss): raise ValueError(f'the loss of epoch {number} is {loss}; lower the learning rate (it is {settings.learning_rate}) and train into another folder')
-    by_case, dice, marked = _judge(state, valid, model.threshold, device)
+    by_case, dice, marked = _judge(state, valid, model.threshold, device, default_precision(device, settings.precision))
     best = dice > max((row['dice'] for row in state.history), default=-1.)
     warning = collapse_warning([*(row['marked'] for row in state.history), marked])
-    return Epoch(number, loss, dice, by_case, marked, best, state.optimizer.param_groups[0]['lr'], time.perf_counter() - started, waiting, seen/trained, warning)
+    return Epoch(number, loss, dice, by_case, marked, best, state.optimizer.param_groups[0]['lr'], time.perf_counter() - started, waiting, seen/trained, memory_in_use(device)[1]/2**20, warning)
 
-# %% ../nbs/11_train.ipynb #4387e153
+# %% ../nbs/11_train.ipynb #5f39b265
 def fit(
     model:Model, # its network is trained in place; afterwards `load_model(run_folder)` gives the best average
     slices:SliceDataset, # to learn from
@@ -286,7 +294,7 @@ def fit(
         if not epoch: break
         state.history.append(asdict(epoch))
         preview(kept, valid, device, run_folder/'previews'/f'epoch_{epoch.number:03d}.png')
-        if epoch.best: save_model(run_folder/'best', replace(kept, facts=_facts(epoch, slices, valid)))
+        if epoch.best: save_model(run_folder/'best', replace(kept, facts=_facts(model, epoch, slices, valid)))
         _write_history(run_folder/'history.csv', state.history)
         state.seconds = before + time.perf_counter() - started
         state.save(saved)
