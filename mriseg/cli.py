@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
-           'mriseg_evaluate', 'mriseg_demo']
+           'mriseg_evaluate', 'mriseg_audit', 'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #ba845016
+# %% ../nbs/18_cli.ipynb #4fc53f85
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from fastcore.script import call_parse
 
+from .audit import BACKENDS, audit_operators, self_test
 from .cache import build_cache
 from .case import Case, read_case
 from .finding import CaseList, find_cases
@@ -28,6 +29,7 @@ from .inspection import check_cases
 from .lesions import describe_lesions, find_lesions, midline_mm
 from .loss import reference_losses
 from .phantom import write_phantoms
+from .pretrained import count_origins, read_vgg16_bn, start_from_vgg16
 from .predict import predict_examination, write_masks
 from .segnet import SegNet, preset_config
 from .show import show_table
@@ -141,7 +143,7 @@ def mriseg_check(
     print(f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv and contact_sheet.png' if out else ''))
     if to_mend: raise ValueError(f"{len(to_mend)} fault{'s' if len(to_mend) > 1 else ''} in {data} must be mended, listed above")
 
-# %% ../nbs/18_cli.ipynb #0fc5dbd6
+# %% ../nbs/18_cli.ipynb #8c6c72fd
 @call_parse
 @plain_errors()
 def mriseg_train(
@@ -149,7 +151,8 @@ def mriseg_train(
     out:Path=None, # folder of the run (required): a new one, or that of the same run, which then goes on
     sequences:str=None, # what the network sees, in the order of its channels; default: t1,t2,flair, or what every case has
     structures:str=None, # what it finds: names and label values; default: as the data set names them, or whole_tumour=1,2,4
-    preset:str='small', # size of the network: small or paper
+    preset:str='small', # size of the network: small, medium or paper
+    encoder:str=None, # 'imagenet' or a file: weights of torchvision's vgg16_bn for the encoder of preset paper to start from
     epochs:int=30, # passes over the data, unless --minutes is given
     minutes:float=None, # time for training; the learning rate is fitted to it
     valid:str=None, # share of the cases to put aside, or a file with their ids; default: as the data set says, or 0.2
@@ -183,7 +186,8 @@ def mriseg_train(
     share, weight = drawn_share(slices), structure_weight(slices, pos_weight)
     print(f"positive weight {', '.join(f'{w:.1f}' for w in weight.tolist())}; doing nothing would score a loss of " + ', '.join(f'{loss:.2f} ({how})' for how, loss in reference_losses(share, weight).items()))
     torch.manual_seed(seed)
-    model = Model(SegNet(config), names, classes)
+    model = Model(SegNet(config), names, classes, facts=dict(encoder=encoder) if encoder else {})
+    if encoder: print('encoder from VGG16:', count_origins(start_from_vgg16(model.network, read_vgg16_bn(encoder))), 'tensors')
     for epoch in fit(model, slices, valid=aside, settings=settings, run_folder=out, device=chosen): print(epoch, flush=True)
     print(f"best model: {find_model(out)}, validation Dice {load_model(out).facts['validation_dice']:.3f}")
     print(f'pictures of how it learned: {out/"previews"}')
@@ -254,7 +258,30 @@ def mriseg_evaluate(
         print(f'\n{score_table(rows)}\nscores: {out/"scores.csv"}; masks: {out/"masks"}')
     _tell(faults, found)
 
-# %% ../nbs/18_cli.ipynb #9f7aade3
+# %% ../nbs/18_cli.ipynb #16b2dc4c
+@call_parse
+@plain_errors()
+def mriseg_audit(
+    backend:str=None, # mps or cuda; default: both
+    every:bool=False, # list every operator, not only those without a kernel
+    run:bool=False, # test the device of this machine against its CPU
+    preset:str='small', # size of the network that is tested: small, medium or paper
+    device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
+    precision:str=None, # fp32, bf16 or fp16; default: MRISEG_PRECISION, or what suits the device
+):
+    "Look up every operator of a training step in PyTorch's table of GPU kernels, or test the device itself."
+    if run:
+        chosen = default_device(device)
+        fine, report = self_test(chosen, default_precision(chosen, precision), preset=preset)
+        print(report)
+        if not fine: raise ValueError(f'{chosen} failed the self-test, see above')
+        return
+    audits = [audit_operators(name) for name in ([backend] if backend else BACKENDS)]
+    for audit in audits: print(audit.table() + f'\n{audit}' if every else audit)
+    lacking = [f'{operator.name} on {audit.backend}' for audit in audits for operator in audit.missing]
+    if lacking: raise ValueError(f"without a kernel: {', '.join(lacking)}")
+
+# %% ../nbs/18_cli.ipynb #11b8d21a
 def _demo_picture(cases:list[Case], masks:Path, path:Path) -> None:
     "FLAIR with prediction and truth outlined, for each case the slice with the most tumour."
     rows, outlines = [], []

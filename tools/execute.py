@@ -8,7 +8,7 @@ from nbdev.clean import nbdev_clean
 
 def is_progress(output):
     "A progress bar is of no use to a reader, and as a widget it can't be drawn without a kernel."
-    if output.output_type == 'stream': return output.name == 'stderr' and re.search(r'it/s|s/it|\d%\|', output.text)
+    if output.output_type == 'stream': return output.name == 'stderr' and re.search(r'it/s|s/it|\d%\||^USDT:', output.text) # or what PyTorch's profiler traces
     return 'application/vnd.jupyter.widget-view+json' in output.get('data', {}) and 'it/s' in output.data.get('text/plain', '')
 
 def execute(path):
