@@ -143,7 +143,7 @@ def mriseg_check(
     print(f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv and contact_sheet.png' if out else ''))
     if to_mend: raise ValueError(f"{len(to_mend)} fault{'s' if len(to_mend) > 1 else ''} in {data} must be mended, listed above")
 
-# %% ../nbs/18_cli.ipynb #8c6c72fd
+# %% ../nbs/18_cli.ipynb #e0342bcc
 @call_parse
 @plain_errors()
 def mriseg_train(
@@ -171,12 +171,16 @@ def mriseg_train(
     "Train a SegNet on a folder of labelled cases."
     out, chosen = _needed(out, '--out'), default_device(device)
     settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, seed=seed, precision=precision, workers=workers)
+    described = describe_device(chosen, default_precision(chosen, precision))
     refuse_occupied(out)
     cases = _find(data, pattern)
     names, classes = _choose_sequences(cases, sequences), _choose_structures(cases, structures)
     config = preset_config(preset, input_channels=len(names), output_channels=len(classes))
     split = _choose_split(cases, valid, seed)
-    print(describe_device(chosen, default_precision(chosen, precision)))
+    torch.manual_seed(seed)
+    network = SegNet(config)
+    origins = start_from_vgg16(network, read_vgg16_bn(encoder)) if encoder else ()
+    print(described + (f'; encoder from VGG16: {count_origins(origins)} tensors' if encoder else ''))
     print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
     if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} persons, as their names tell; a column person in a table or {{person}} in a pattern says it better')
     print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside: {', '.join(case.case_id for case in split.valid)}")
@@ -185,9 +189,7 @@ def mriseg_train(
     slices, aside = SliceDataset(cached[:len(split.train)]), cached[len(split.train):]
     share, weight = drawn_share(slices), structure_weight(slices, pos_weight)
     print(f"positive weight {', '.join(f'{w:.1f}' for w in weight.tolist())}; doing nothing would score a loss of " + ', '.join(f'{loss:.2f} ({how})' for how, loss in reference_losses(share, weight).items()))
-    torch.manual_seed(seed)
-    model = Model(SegNet(config), names, classes, facts=dict(encoder=encoder) if encoder else {})
-    if encoder: print('encoder from VGG16:', count_origins(start_from_vgg16(model.network, read_vgg16_bn(encoder))), 'tensors')
+    model = Model(network, names, classes, facts=dict(encoder=encoder) if encoder else {})
     for epoch in fit(model, slices, valid=aside, settings=settings, run_folder=out, device=chosen): print(epoch, flush=True)
     print(f"best model: {find_model(out)}, validation Dice {load_model(out).facts['validation_dice']:.3f}")
     print(f'pictures of how it learned: {out/"previews"}')

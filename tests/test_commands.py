@@ -103,3 +103,25 @@ def test_a_folder_that_holds_something_else(phantoms, run, tmp_path):
     (tmp_path/'thesis'/'chapter.txt').write_text('my life')
     refused(call('mriseg_train', phantoms, '--out', tmp_path/'thesis', *QUICK), 'holds no run of mriseg_train')
     assert [p.name for p in (tmp_path/'thesis').iterdir()] == ['chapter.txt']
+
+def test_a_precision_that_the_device_cannot_do(data, tmp_path, monkeypatch):
+    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK, '--precision', 'fp16'), 'fp16 on the CPU', 'use bf16 or fp32')
+    monkeypatch.setenv('MRISEG_PRECISION', 'fp8')
+    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK), "MRISEG_PRECISION asks for the precision 'fp8'", 'fp32, bf16, fp16')
+    assert list(tmp_path.iterdir()) == [data]
+
+def test_encoder_weights_that_do_not_fit(data, tmp_path):
+    (tmp_path/'photo.pth').write_bytes(b'no weights')
+    before = contents(tmp_path)
+    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK, '--preset', 'paper', '--encoder', tmp_path/'none.pth'), 'there is no file', 'none.pth')
+    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK, '--preset', 'paper', '--encoder', tmp_path/'photo.pth'), 'photo.pth', 'can not be read as weights')
+    assert contents(tmp_path) == before
+
+def test_the_audit_finds_every_kernel():
+    result = call('mriseg_audit')
+    assert result.returncode == 0 and result.stdout.count('0 missing') == 2, result.stdout + result.stderr
+    refused(call('mriseg_audit', '--backend', 'tpu'), "there is no table for 'tpu'")
+
+def test_the_self_test_refuses_to_test_a_fallback(monkeypatch):
+    monkeypatch.setenv('PYTORCH_ENABLE_MPS_FALLBACK', '1')
+    refused(call('mriseg_audit', '--run', '--device', 'cpu'), 'PYTORCH_ENABLE_MPS_FALLBACK is set', 'unset it')
