@@ -11,7 +11,7 @@ __all__ = ['BACKENDS', 'CHOSEN_BY_DEVICE', 'NOT_IN_TABLE', 'ALLOWED', 'whole_ste
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 
 import torch

@@ -29,12 +29,12 @@ from .inspection import check_cases
 from .lesions import describe_lesions, find_lesions, midline_mm
 from .loss import reference_losses
 from .phantom import write_phantoms
-from .pretrained import count_origins, read_vgg16_bn, start_from_vgg16
 from .predict import predict_examination, write_masks
 from .segnet import SegNet, preset_config
 from .show import show_table
 from .split import Split, given_split, persons, read_split, select_cases, split_cases
 from .train import Settings, drawn_share, fit, structure_weight
+from .vgg16 import count_origins, read_vgg16_bn, start_from_vgg16
 from .volume import read_volume, reorient
 
 # %% ../nbs/18_cli.ipynb #b0db238b

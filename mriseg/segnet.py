@@ -144,9 +144,12 @@ def stage_costs(
             for name, stage in stages.items()]
 
 # %% ../nbs/07_segnet.ipynb #0648153f
-def fold_batch_norm(network:SegNet) -> SegNet:
+def fold_batch_norm(
+    network:nn.Module, # a SegNet, or any network; without convolution blocks it comes back as it is, copied
+) -> nn.Module:
     "A copy of a network, for prediction only, with each normalisation made part of the convolution before it."
     folded = copy.deepcopy(network).eval()
-    for stage_ in (*folded.encoder, *folded.decoder):
-        for block in stage_: block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+    for block in folded.modules():
+        if isinstance(block, nn.Sequential) and [type(layer) for layer in block[:2]] == [nn.Conv2d, nn.BatchNorm2d]:
+            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
     return folded
