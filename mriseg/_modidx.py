@@ -116,6 +116,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                                'mriseg.device.default_precision': ('device.html#default_precision', 'mriseg/device.py'),
                                'mriseg.device.describe_device': ('device.html#describe_device', 'mriseg/device.py'),
                                'mriseg.device.falls_back': ('device.html#falls_back', 'mriseg/device.py'),
+                               'mriseg.device.keep_memory': ('device.html#keep_memory', 'mriseg/device.py'),
                                'mriseg.device.loss_scaler': ('device.html#loss_scaler', 'mriseg/device.py'),
                                'mriseg.device.memory_in_use': ('device.html#memory_in_use', 'mriseg/device.py'),
                                'mriseg.device.release_memory': ('device.html#release_memory', 'mriseg/device.py'),

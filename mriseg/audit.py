@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .augment import augment, draw_augmentation
-from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back, loss_scaler, memory_in_use, to_device, wait_for
+from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back, keep_memory, loss_scaler, memory_in_use, to_device, wait_for
 from .loss import segmentation_loss
 from .segnet import SegNet, SegNetConfig, preset_config
 from .train import slice_probabilities, training_step
@@ -246,6 +246,7 @@ def make_twins(config:SegNetConfig, device:torch.device, precision:Precision) ->
 # %% ../nbs/17_audit.ipynb #dec82a9c
 def seconds_per_slice(device:torch.device, precision:Precision, config:SegNetConfig, size:tuple[int, int], *, batch_size:int=8) -> float:
     "The time of a training step on random slices, the best of three, over the number of slices."
+    keep_memory(device)
     network = SegNet(config).to(device, memory_format=precision.memory_format)
     optimizer, scaler, weight = torch.optim.AdamW(network.parameters()), loss_scaler(device, precision), torch.ones(config.output_channels, device=device)
     images, masks = to_device(torch.randn(batch_size, config.input_channels, *size), device, precision), torch.zeros(batch_size, config.output_channels, *size, device=device)

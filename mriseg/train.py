@@ -26,7 +26,7 @@ from .augment import augment, draw_augmentation
 from .cache import CachedCase
 from .checkpoint import Model, TrainingState, save_model
 from .dataset import SliceDataset, balanced_batches, load_batches
-from .device import PRECISIONS, Precision, autocasting, default_precision, loss_scaler, memory_in_use, release_memory, to_device
+from .device import PRECISIONS, Precision, autocasting, default_precision, keep_memory, loss_scaler, memory_in_use, release_memory, to_device
 from .files import claim_folder, written_whole
 from .loss import balancing_weight, segmentation_loss
 from .metrics import overlap_scores
@@ -283,6 +283,7 @@ def fit(
     "Train a model, pass by pass; goes on where an earlier call with the same arguments stopped."
     run_folder, saved = Path(run_folder), Path(run_folder)/'state.safetensors'
     _refuse_unfit(model, slices, valid, settings)
+    keep_memory(device)
     claim_folder(run_folder, _identity(settings, model, slices, valid), begun=saved.exists())
     state, loader = _begin(model, settings, device), load_batches(slices, [], workers=settings.workers)
     kept = replace(model, network=state.average.module, spacing=slices.spacing)
