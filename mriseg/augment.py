@@ -151,6 +151,10 @@ class Augmentation:
         "The same alterations with their tensors on a device."
         return replace(self, **{name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)})
 
+    def part(self, rank:int, count:int) -> 'Augmentation':
+        "The alterations of every `count`-th image, beginning with number `rank`; the grain is another one in each part."
+        return replace(self, noise_seed=self.noise_seed + rank, **{name: value[rank::count] for name, value in vars(self).items() if isinstance(value, Tensor)})
+
 # %% ../nbs/06_augment.ipynb #6cbf869c
 ANGLE_RANGE, SCALE_RANGE, SHIFT_RANGE = math.radians(20), 0.2, 0.08 # SCALE of the logarithm; SHIFT of a side
 

@@ -8,6 +8,7 @@ __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors',
 
 # %% ../nbs/18_cli.ipynb #4fc53f85
 import sys
+from importlib import import_module
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,15 +28,23 @@ from .evaluate import evaluate_case, score_table, write_scores
 from .files import refuse_occupied, written_whole
 from .inspection import check_cases
 from .lesions import describe_lesions, find_lesions, midline_mm
-from .loss import reference_losses
 from .phantom import write_phantoms
 from .predict import predict_examination, write_masks
+from .processes import current_processes, joined_processes, own_device
 from .segnet import SegNet, preset_config
 from .show import show_table
 from .split import Split, given_split, persons, read_split, select_cases, split_cases
-from .train import Settings, drawn_share, fit, structure_weight
+from .train import Settings, fit, reference_scores, structure_weight
 from .vgg16 import count_origins, read_vgg16_bn, start_from_vgg16
 from .volume import read_volume, reorient
+
+# %% ../nbs/18_cli.ipynb #9ecb79bf
+if __name__ == '__main__' and '__file__' in globals(): # in a notebook there is no file
+    command = f"mriseg_{sys.argv.pop(1) if len(sys.argv) > 1 else ''}"
+    commands = import_module('mriseg.cli')
+    if command not in commands.__all__: sys.exit(f"give one of {', '.join(name.removeprefix('mriseg_') for name in commands.__all__ if name.startswith('mriseg_'))} after mriseg.cli")
+    sys.argv[0] = command
+    sys.exit(getattr(commands, command)())
 
 # %% ../nbs/18_cli.ipynb #b0db238b
 def parse_names(text:str) -> tuple[str, ...]:
@@ -65,11 +74,12 @@ def _is_command() -> bool:
 @contextmanager
 def plain_errors():
     "On the command line, print what the user can mend as a plain message and exit with status 1."
-    try: yield
+    try:
+        with joined_processes(): yield
     except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as error:
         full = isinstance(error, RuntimeError) and 'out of memory' in str(error) # PyTorch has no one type for this on all devices
         if not _is_command() or isinstance(error, RuntimeError) and not full: raise
-        if isinstance(error, KeyboardInterrupt): error = 'interrupted; what was finished is whole, and mriseg_train goes on from its last finished pass'
+        if isinstance(error, KeyboardInterrupt): error = 'interrupted; what was finished is whole, and mriseg_train goes on from its last saved state'
         print(f'mriseg: {"the device is out of memory; use a smaller --batch_size or --preset small" if full else error}', file=sys.stderr)
         sys.exit(130 if isinstance(error, str) else 1)
 
@@ -158,7 +168,8 @@ def mriseg_train(
     valid:str=None, # share of the cases to put aside, or a file with their ids; default: as the data set says, or 0.2
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     batch_size:int=16, # slices per step
-    learning_rate:float=2e-3, # the highest, after warming up
+    optimizer:str='adamw', # adamw or sgd
+    learning_rate:float=2e-3, # the highest, after warming up; for sgd about 0.05
     pos_weight:float=None, # factor on voxels of a structure in the loss; default: from the data
     augmentation:float=1.0, # strength of random alterations; 0 is none
     sided:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
@@ -169,8 +180,8 @@ def mriseg_train(
     workers:int=0, # processes that read ahead, for a cache on a slow disk
 ):
     "Train a SegNet on a folder of labelled cases."
-    out, chosen = _needed(out, '--out'), default_device(device)
-    settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, seed=seed, precision=precision, workers=workers)
+    out, chosen, processes = _needed(out, '--out'), own_device(device), current_processes()
+    settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, seed=seed, precision=precision, workers=workers)
     described = describe_device(chosen, default_precision(chosen, precision))
     refuse_occupied(out)
     cases = _find(data, pattern)
@@ -180,28 +191,29 @@ def mriseg_train(
     torch.manual_seed(seed)
     network = SegNet(config)
     origins = start_from_vgg16(network, read_vgg16_bn(encoder)) if encoder else ()
+    if processes.count > 1: described += f' {processes.count} processes share each batch.'
     print(described + (f'; encoder from VGG16: {count_origins(origins)} tensors' if encoder else ''))
     print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
     if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} persons, as their names tell; a column person in a table or {{person}} in a pattern says it better')
     print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside: {', '.join(case.case_id for case in split.valid)}")
-    cached = build_cache([*split.train, *split.valid], names, classes, Path(cache or out.parent/'mriseg_cache'))
+    with processes.in_turn(): cached = build_cache([*split.train, *split.valid], names, classes, Path(cache or out.parent/'mriseg_cache'))
     if not structures: _refuse_left_out({value for case in cached for value in case.labels}, classes)
     slices, aside = SliceDataset(cached[:len(split.train)]), cached[len(split.train):]
-    share, weight = drawn_share(slices), structure_weight(slices, pos_weight)
-    print(f"positive weight {', '.join(f'{w:.1f}' for w in weight.tolist())}; doing nothing would score a loss of " + ', '.join(f'{loss:.2f} ({how})' for how, loss in reference_losses(share, weight).items()))
+    weight = structure_weight(slices, pos_weight)
+    print(f"positive weight {', '.join(f'{w:.2g}' for w in weight.tolist())}; what answers score that have not learned: " + ', '.join(f"{name}: loss {score['loss']:.2f}, Dice {score['dice']:.2f}" for name, score in reference_scores(slices, aside, weight).items()))
     model = Model(network, names, classes, facts=dict(encoder=encoder) if encoder else {})
     for epoch in fit(model, slices, valid=aside, settings=settings, run_folder=out, device=chosen): print(epoch, flush=True)
     print(f"best model: {find_model(out)}, validation Dice {load_model(out).facts['validation_dice']:.3f}")
-    print(f'pictures of how it learned: {out/"previews"}')
+    print(f'how it learned: {out/"report.html"}')
 
 # %% ../nbs/18_cli.ipynb #2a3a84f3
 def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
     "Do something with each case and print what it says; faulty cases don't keep the others from it."
-    faults = []
-    for case in cases:
+    faults, processes = [], current_processes()
+    for case in processes.share(cases):
         try: print(work(case), flush=True)
         except (ValueError, OSError) as error: faults.append(str(error))
-    return faults
+    return sum(processes.gather(faults), [])
 
 def _tell(faults:list[str], cases:list[Case]) -> None:
     if faults: raise ValueError('\n'.join([f'{len(faults)} of {len(cases)} cases could not be done:', *faults]))
@@ -218,7 +230,7 @@ def mriseg_predict(
     "Write a mask for every case, on the case's own grid."
     model, out = _needed(model, '--model'), _needed(out, '--out')
     _refuse_inside(out, data)
-    chosen, trained, cases = default_device(device), load_model(model), _find(data, pattern)
+    chosen, trained, cases = own_device(device), load_model(model), _find(data, pattern)
     def predict(case:Case) -> str:
         examination = read_case(replace(case, label=None), trained.sequences)
         prediction = predict_examination(trained, examination, device=chosen)
@@ -243,7 +255,7 @@ def mriseg_evaluate(
     "Predict labelled cases, score them on whole volumes, and print the table."
     model, out = _needed(model, '--model'), _needed(out, '--out')
     _refuse_inside(out, data)
-    chosen, trained, found = default_device(device), load_model(model), [case for case in _find(data, pattern) if case.label or case.part != 'test']
+    chosen, trained, found = own_device(device), load_model(model), [case for case in _find(data, pattern) if case.label or case.part != 'test']
     if cases:
         aside = trained.facts.get('valid', {})
         found = [case for case in found if case.case_id in aside] if cases == 'valid' else select_cases(Path(cases), found)
@@ -255,8 +267,8 @@ def mriseg_evaluate(
         rows.extend(new)
         return f'{case.case_id}: Dice ' + ', '.join(f'{row.dice:.3f}' for row in new)
     faults = _for_each(found, evaluate)
-    if rows:
-        write_scores(out/'scores.csv', rows)
+    if rows := sum(current_processes().gather(rows), []):
+        if current_processes().first: write_scores(out/'scores.csv', rows)
         print(f'\n{score_table(rows)}\nscores: {out/"scores.csv"}; masks: {out/"masks"}')
     _tell(faults, found)
 

@@ -150,6 +150,6 @@ def fold_batch_norm(
     "A copy of a network, for prediction only, with each normalisation made part of the convolution before it."
     folded = copy.deepcopy(network).eval()
     for block in folded.modules():
-        if isinstance(block, nn.Sequential) and [type(layer) for layer in block[:2]] == [nn.Conv2d, nn.BatchNorm2d]:
+        if isinstance(block, nn.Sequential) and [type(layer) for layer in list(block)[:2]] == [nn.Conv2d, nn.BatchNorm2d]:
             block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
     return folded

@@ -112,13 +112,6 @@ resource.setrlimit(resource.RLIMIT_CORE, (0, 0)), resource.setrlimit(resource.RL
     goes_on(data, tmp_path, undisturbed)
     assert not leftovers(tmp_path)   # after hours nobody is
 
-@pytest.fixture
-def small_disk(tmp_path):
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=20m', 'tmpfs', tmp_path]
-    if not sys.platform.startswith('linux') or os.geteuid() or subprocess.run(mount, capture_output=True).returncode: pytest.skip('only root on Linux can mount a small disk to fill')
-    yield tmp_path
-    subprocess.run(['umount', tmp_path], check=True)
-
 def test_a_disk_that_fills_up(data, undisturbed, small_disk):
     largest, filler, folder = max(map(len, undisturbed.files.values())), small_disk/'filler', small_disk/'cache'
     fill = f'''

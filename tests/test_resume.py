@@ -1,29 +1,115 @@
-"A training that is killed goes on, and ends as if nothing had happened."
-import signal, subprocess, sysconfig
+"A training that is killed, or whose disk fills up, goes on, and ends as if nothing had happened."
+import csv, os, random, signal, subprocess, sys, sysconfig, time
 from pathlib import Path
 
+import pytest
 import torch
 
-from mriseg.checkpoint import load_tensors
+import mriseg.train
+from mriseg.cache import build_cache
+from mriseg.checkpoint import Model, load_model, load_tensors
+from mriseg.dataset import SliceDataset
+from mriseg.finding import find_cases
 from mriseg.phantom import write_phantoms
+from mriseg.segnet import SegNet, SegNetConfig
+from mriseg.train import Settings, fit
 
-def start(data, out):
-    command = [Path(sysconfig.get_path('scripts'))/'mriseg_train', data, '--out', out, '--epochs', '5', '--batch_size', '4', '--device', 'cpu', '--valid', '0.3']
-    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+SEQUENCES, STRUCTURES = ('t1', 't2', 'flair'), dict(whole_tumour=(1, 2, 4))
+SETTINGS = Settings(epochs=4, batch_size=4)
+TIMES = ('seconds', 'waiting', 'slices_per_second', 'memory')   # columns that differ from run to run
 
-def test_killed_in_the_middle_of_a_pass(tmp_path):
+@pytest.fixture(scope='module')
+def cached(tmp_path_factory):
+    data = write_phantoms(tmp_path_factory.mktemp('phantoms'), 5, seed=7, shape=(64, 80, 24))
+    return build_cache(find_cases(data), SEQUENCES, STRUCTURES, tmp_path_factory.mktemp('cache'))
+
+def train(cached, folder, settings=SETTINGS):
+    "With dropout, so that PyTorch's own random numbers have to be the same too."
+    torch.manual_seed(0)
+    network = SegNet(SegNetConfig(3, 1, widths=(8, 16), depths=(1, 1), dropout=0.2))
+    return fit(Model(network, SEQUENCES, STRUCTURES), SliceDataset(cached[2:]), valid=cached[:2], settings=settings, run_folder=folder, device=torch.device('cpu'))
+
+def outcome(folder):
+    "All that a run leaves behind, but for the times it took."
+    rows = [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader((folder/'history.csv').open())]
+    return rows, load_tensors(folder/'state.safetensors')[0], {name: load_model(folder/name).network.state_dict() for name in ('best', 'last')}
+
+def assert_same(one, other):
+    (rows, state, models), (rows2, state2, models2) = one, other
+    assert rows == rows2
+    for tensors, tensors2 in ((state, state2), *((models[name], models2[name]) for name in models)):
+        assert tensors.keys() == tensors2.keys()
+        for name in tensors: assert torch.equal(tensors[name], tensors2[name]), name
+
+@pytest.fixture(scope='module')
+def undisturbed(cached, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('undisturbed')/'run'
+    started = time.perf_counter()
+    assert len(list(train(cached, folder))) == 4
+    return outcome(folder), time.perf_counter() - started
+
+def test_the_same_seed_gives_the_same_run(cached, undisturbed, tmp_path):
+    list(train(cached, tmp_path/'run'))
+    assert_same(outcome(tmp_path/'run'), undisturbed[0])
+
+def start(cached, folder):
+    "Train in a process of its own that begins at once, a copy of this one."
+    process = os.fork()
+    if process: return process
+    status = 1
+    try:
+        torch.set_num_threads(1)
+        sys.stdout = sys.stderr = open(os.devnull, 'w')
+        mriseg.train.SAVE_SECONDS = 0   # after every step, so that there is something to be torn
+        status = int(len(list(train(cached, folder))) < 0)
+    finally: os._exit(status)
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows can not copy a process')
+def test_killed_at_thirty_random_moments(cached, undisturbed, tmp_path):
+    rng, kills, within, number = random.Random(0), 0, 0, 0
+    while kills < 30:
+        folder, seen = tmp_path/f'run{number}', 0.
+        while True:
+            process, ends = start(cached, folder), time.monotonic() + rng.uniform(0.02, 0.35)*undisturbed[1]
+            while time.monotonic() < ends and os.waitpid(process, os.WNOHANG) == (0, 0): time.sleep(0.001)
+            try: os.kill(process, signal.SIGKILL)
+            except ProcessLookupError: break   # it has come to its end
+            if os.waitpid(process, 0)[1] != signal.SIGKILL: break
+            kills += 1
+            if (folder/'state.safetensors').exists():
+                facts = load_tensors(folder/'state.safetensors')[1]   # never a torn file
+                within += facts['done'] > 0
+                assert facts['steps'] >= seen
+                seen = facts['steps']
+        assert_same(outcome(folder), undisturbed[0])
+        assert not list(folder.rglob('.????????-*'))   # nothing half-written is left
+        number += 1
+    assert within >= 5   # several kills came in the middle of a pass
+
+def test_a_command_killed_in_the_middle_of_a_pass(tmp_path):
     data = write_phantoms(tmp_path/'data', 5, seed=7, shape=(64, 80, 24))
-    whole = start(data, tmp_path/'whole')
-    whole.communicate()
-    assert whole.returncode == 0
-    for after in ('epoch   1', 'epoch   3'):
-        process = start(data, tmp_path/'killed')
-        for line in process.stdout:
-            if line.startswith(after): process.send_signal(signal.SIGKILL)   # the next pass has begun by then, or begins
-        assert process.wait() == -signal.SIGKILL
-    last = start(data, tmp_path/'killed')
-    said = last.communicate()[0]
-    assert last.returncode == 0 and 'epoch   5' in said and 'epoch   1' not in said
-    tensors, again = (load_tensors(tmp_path/name/'state.safetensors')[0] for name in ('whole', 'killed'))
-    assert tensors.keys() == again.keys()
-    for name in tensors: assert torch.equal(tensors[name], again[name]), name
+    command = [Path(sysconfig.get_path('scripts'))/'mriseg_train', data, '--out', tmp_path/'killed', '--epochs', '3', '--batch_size', '4', '--device', 'cpu', '--valid', '0.3']
+    def start(): return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = start()
+    for line in process.stdout:
+        if line.startswith('epoch   1'): process.send_signal(signal.SIGKILL)   # the next pass has begun by then, or begins
+    assert process.wait() == -signal.SIGKILL
+    said = (last := start()).communicate()[0]
+    assert last.returncode == 0 and 'epoch   3' in said and 'epoch   1' not in said
+    assert (tmp_path/'killed'/'report.html').exists()
+
+def test_a_disk_that_fills_up_while_saving(cached, undisturbed, small_disk):
+    folder, filler = small_disk/'run', small_disk/'filler'
+    epochs = train(cached, folder)
+    next(epochs)
+    before = load_tensors(folder/'state.safetensors')[1]['history']
+    with filler.open('wb', buffering=0) as file:
+        try:
+            while True: file.write(bytes(4096))
+        except OSError: pass
+    with pytest.raises(OSError) as refusal: list(epochs)
+    assert str(refusal.value).startswith(f'{folder}: ') and 'make room' in str(refusal.value) and 'run the same again' in str(refusal.value), refusal.value
+    assert load_tensors(folder/'state.safetensors')[1]['history'] == before and len(before) == 1
+    filler.unlink()
+    list(train(cached, folder))
+    assert_same(outcome(folder), undisturbed[0])

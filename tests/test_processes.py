@@ -1,0 +1,114 @@
+"Two processes that share a training come to what one comes to, and one that dies doesn't leave the other waiting."
+import csv, os, re, signal, subprocess, sys, time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mriseg.checkpoint import load_model, load_tensors
+from mriseg.phantom import write_phantoms
+
+TRAINING = '''
+import sys
+import torch
+from torch import nn
+from mriseg.cache import build_cache
+from mriseg.checkpoint import Model
+from mriseg.dataset import SliceDataset
+from mriseg.finding import find_cases
+from mriseg.processes import joined_processes
+from mriseg.segnet import SegNet, SegNetConfig
+from mriseg.train import Settings, fit
+import mriseg.train
+data, folder, frozen, judged = sys.argv[1], sys.argv[2], sys.argv[3] == 'frozen', sys.argv[4]
+
+class FrozenNorm(nn.BatchNorm2d):
+    "Keeps its statistics in training."
+    def train(self, mode=True): return super().train(False)
+
+with joined_processes() as processes:
+    with processes.in_turn(): cached = build_cache(find_cases(data), ('t1', 'flair'), dict(tumour=(1, 2, 4)), data + '_cache')
+    torch.manual_seed(0)
+    network = SegNet(SegNetConfig(2, 1, widths=(8, 16), depths=(1, 2)))
+    for module in network.modules():
+        if frozen and isinstance(module, nn.BatchNorm2d): module.__class__ = FrozenNorm
+    really, said = mriseg.train.judge_case, open(f'{judged}{processes.rank}', 'w')
+    def judge_case(network, slices, *rest):
+        print(slices.cases[0].case_id, file=said, flush=True)
+        return really(network, slices, *rest)
+    mriseg.train.judge_case = judge_case
+    settings = Settings(epochs=4 if frozen else 12, batch_size=8, precision='fp32', augmentation=0, learning_rate=4e-3)
+    list(fit(Model(network, ('t1', 'flair'), dict(tumour=(1, 2, 4))), SliceDataset(cached[3:]), valid=cached[:3], settings=settings, run_folder=folder, device=torch.device('cpu')))
+'''
+
+def torchrun(count, *command): return [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={count}', *map(str, command)]
+
+QUIET = {**os.environ, 'TQDM_DISABLE': '1', 'OMP_NUM_THREADS': '1'}
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory): return write_phantoms(tmp_path_factory.mktemp('phantoms')/'data', 9, seed=7, shape=(64, 80, 24))
+
+@pytest.fixture(scope='module', params=['frozen', 'own statistics'])
+def both(request, data, tmp_path_factory):
+    "The history of one process, that of two, and the cases that each of the two has judged."
+    home = tmp_path_factory.mktemp('runs')
+    (home/'train.py').write_text(TRAINING)
+    for count in (1, 2):
+        result = subprocess.run(torchrun(count, home/'train.py', data, home/f'run{count}', request.param, home/f'judged{count}_'), text=True, capture_output=True, env=QUIET)
+        assert result.returncode == 0, result.stderr
+    one, two = (list(csv.DictReader((home/f'run{count}'/'history.csv').open())) for count in (1, 2))
+    return request.param, one, two, [(home/f'judged2_{rank}').read_text().split() for rank in (0, 1)], home
+
+def test_two_processes_learn_what_one_learns(both):
+    how, one, two, _, home = both
+    losses, losses2 = (np.array([float(row['loss']) for row in rows]) for rows in (one, two))
+    if how == 'frozen':
+        assert load_tensors(home/'run1'/'state.safetensors')[1]['steps'] >= 20
+        np.testing.assert_allclose(losses, losses2, atol=1e-4, rtol=0)
+    else: assert abs(float(one[-1]['dice']) - float(two[-1]['dice'])) < 0.02, (one[-1]['dice'], two[-1]['dice'])
+
+def test_each_case_is_judged_once_in_a_pass(both):
+    _, _, two, judged, _ = both
+    passes = len(two)
+    cases = sorted(judged[0] + judged[1])
+    assert len(cases) == 3*passes and len(set(cases)) == 3 and not set(judged[0]) & set(judged[1])
+
+def test_one_writer(both):
+    *_, home = both
+    assert sorted(p.name for p in (home/'run1').iterdir()) == sorted(p.name for p in (home/'run2').iterdir())
+    assert torch.isfinite(load_model(home/'run2').network.head.bias).all()
+
+def command(count, data, out, *more): return torchrun(count, '-m', 'mriseg.cli', 'train', data, '--out', out, '--batch_size', '4', '--device', 'cpu', '--valid', '0.3', *more)
+
+def test_one_process_killed_ends_the_other_and_the_run_goes_on(data, tmp_path):
+    out = tmp_path/'run'
+    job = subprocess.Popen(command(2, data, out, '--epochs', 6), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET)
+    for line in job.stdout:
+        if line.startswith('epoch   2'): break
+    workers = [int(pid) for pid in subprocess.run(['pgrep', '-P', str(job.pid)], text=True, capture_output=True).stdout.split()]
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    killed = time.monotonic()
+    said = job.communicate(timeout=60)[1]
+    assert job.returncode != 0 and time.monotonic() - killed < 60
+    assert re.search(r'SIGKILL|exitcode\s*:\s*-9', said), said
+    assert not [pid for pid in workers if Path(f'/proc/{pid}').exists()]
+    again = subprocess.run(command(2, data, out, '--epochs', 6), text=True, capture_output=True, env=QUIET)
+    assert again.returncode == 0 and 'epoch   6' in again.stdout and 'epoch   1' not in again.stdout, again.stdout + again.stderr
+    assert again.stdout.count('epoch   6') == 1   # one of them prints
+
+def test_prediction_and_scores_are_shared(data, tmp_path):
+    assert subprocess.run(command(1, data, tmp_path/'run', '--epochs', 1), capture_output=True, env=QUIET).returncode == 0
+    scores = {}
+    for count in (1, 2):
+        result = subprocess.run(torchrun(count, '-m', 'mriseg.cli', 'evaluate', data, '--model', tmp_path/'run', '--out', tmp_path/f'scores{count}', '--device', 'cpu'), text=True, capture_output=True, env=QUIET)
+        assert result.returncode == 0, result.stderr
+        rows = list(csv.DictReader((tmp_path/f'scores{count}'/'scores.csv').open()))
+        scores[count] = sorted(map(tuple, map(dict.items, rows)))
+    assert scores[1] == scores[2] and len(scores[1]) == 9
+    assert len(list((tmp_path/'scores2'/'masks').iterdir())) == 9
+
+def test_a_batch_that_can_not_be_shared(data, tmp_path):
+    result = subprocess.run(command(3, data, tmp_path/'run', '--epochs', 1), text=True, capture_output=True, env=QUIET)
+    assert result.returncode != 0 and 'a batch of 4 slices can not be shared by 3 processes; use a multiple of 3' in result.stderr
