@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .device import default_device
 
-# %% ../nbs/10_processes.ipynb #e6e8a266
+# %% ../nbs/10_processes.ipynb #88e3376c
 class _Sum(torch.autograd.Function):
     "What was added up over all processes on the way there is added up on the way back."
     @staticmethod
@@ -32,6 +32,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient): return _Sum.forward(ctx, gradient)
 
+# %% ../nbs/10_processes.ipynb #e6e8a266
 @dataclass(frozen=True)
 class Processes:
     "This process among those that share a job."

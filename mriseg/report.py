@@ -51,6 +51,11 @@ def read_run(
     return RunRecord(passes, tuple(settings['valid']), read_json(references) if references.is_file() else {}, settings)
 
 # %% ../nbs/11_report.ipynb #0bada4f9
+def _png(figure:Figure) -> bytes:
+    data = BytesIO()
+    figure.savefig(data, format='png', dpi=110)
+    return data.getvalue()
+
 def plot_run(record:RunRecord) -> Figure:
     "Loss and Dice by pass, with what trivial answers score as dotted lines."
     figure, number = Figure(figsize=(9, 3), layout='constrained'), record.numbers('number')
@@ -63,7 +68,7 @@ def plot_run(record:RunRecord) -> Figure:
         axis.set(xlabel='pass', ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if lines: axis.legend(fontsize='small', frameon=False)
-    figure.axes[0].set_ylim(0, 1.1*min(max(record.numbers('loss').max(), *(r.get('loss') or 0 for r in record.references.values()), 0.1), 2*record.numbers('loss').max()))
+    figure.axes[0].set_ylim(0, 1.3*max(record.numbers('loss').max(), 0.1))
     figure.axes[1].set_ylim(-0.02, 1)
     return figure
 
@@ -75,10 +80,10 @@ def watch(
     run_folder:Path, # of that run
 ) -> Iterator[Pass]:
     "Hand passes on, and keep a chart of the run up to date below the cell."
-    from IPython.display import display # there in every notebook, and needed nowhere else
+    from IPython.display import Image, display # there in every notebook, and needed nowhere else
     chart = None
     for one in passes:
-        picture = plot_run(read_run(run_folder))
+        picture = Image(_png(plot_run(read_run(run_folder))))
         chart = display(picture, display_id=True) if chart is None else chart.update(picture) or chart
         yield one
 
@@ -97,13 +102,12 @@ def _short(value:str) -> str: # of a table
 
 def write_report(run_folder:Path) -> Path:
     "Write a run as one HTML page: chart, previews, passes, settings."
-    run_folder, record, chart = Path(run_folder), read_run(run_folder), BytesIO()
-    plot_run(record).savefig(chart, dpi=110)
+    run_folder, record = Path(run_folder), read_run(run_folder)
     best = int(np.nanargmax(record.numbers('dice')))
     pictures = {n: run_folder/'previews'/f'epoch_{n:03d}.png' for n in dict.fromkeys((0, best + 1))}
     parts = [H1(f'Training run {run_folder.resolve().name}'), P(f"Best pass: {best + 1} of {len(record.passes)}, mean Dice {record.numbers('dice')[best]:.3f} over {len(record.cases)} cases that were put aside ({', '.join(record.cases)}). They chose this pass, so on new patients expect somewhat less.")]
     parts += [P(f"Pass {row['number']}: {row['warning']}", cls='warning') for row in record.passes if row.get('warning')]
-    parts += [_picture(chart.getvalue(), 'Loss and Dice by pass; dotted: what answers score that have learned nothing')]
+    parts += [_picture(_png(plot_run(record)), 'Loss and Dice by pass; dotted: what answers score that have learned nothing')]
     parts += [_picture(path.read_bytes(), 'before the first step' if not n else f'after pass {n}') for n, path in pictures.items() if path.is_file()]
     columns = [name for name in record.passes[0] if name != 'warning']
     table = Table(Tr(*map(Th, columns)), *[Tr(*[Td(_short(row[name])) for name in columns]) for row in record.passes])
