@@ -267,6 +267,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                                'mriseg.report._picture': ('report.html#_picture', 'mriseg/report.py'),
                                'mriseg.report._png': ('report.html#_png', 'mriseg/report.py'),
                                'mriseg.report._short': ('report.html#_short', 'mriseg/report.py'),
+                               'mriseg.report._told': ('report.html#_told', 'mriseg/report.py'),
                                'mriseg.report.plot_run': ('report.html#plot_run', 'mriseg/report.py'),
                                'mriseg.report.read_run': ('report.html#read_run', 'mriseg/report.py'),
                                'mriseg.report.watch': ('report.html#watch', 'mriseg/report.py'),

@@ -91,6 +91,7 @@ def watch(
 STYLE = '''body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem }
 figure { margin: 1rem 0 } img { max-width: 100% } .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: 0.85rem } td, th { padding: 0.15rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+.settings td { white-space: normal; text-align: left }
 .warning { background: #fff3cd; padding: 0.5rem }'''
 
 def _picture(data:bytes, caption:str) -> FigureTag:
@@ -100,19 +101,23 @@ def _short(value:str) -> str: # of a table
     try: return f'{float(value):.4g}'
     except ValueError: return value
 
+def _told(name:str, value:object) -> str: # a setting
+    if isinstance(value, dict): return ', '.join(value if name in ('train', 'valid') else (f'{key} = {_told(key, entry)}' for key, entry in value.items()))
+    return ' '.join(map(str, value)) if isinstance(value, list) else str(value)
+
 def write_report(run_folder:Path) -> Path:
     "Write a run as one HTML page: chart, previews, passes, settings."
     run_folder, record = Path(run_folder), read_run(run_folder)
     best = int(np.nanargmax(record.numbers('dice')))
     pictures = {n: run_folder/'previews'/f'epoch_{n:03d}.png' for n in dict.fromkeys((0, best + 1))}
-    parts = [H1(f'Training run {run_folder.resolve().name}'), P(f"Best pass: {best + 1} of {len(record.passes)}, mean Dice {record.numbers('dice')[best]:.3f} over {len(record.cases)} cases that were put aside ({', '.join(record.cases)}). They chose this pass, so on new patients expect somewhat less.")]
+    parts = [H1(f'Training run {run_folder.resolve().name}'), P(f"Best pass: {best + 1} of {len(record.passes)}, mean Dice {record.numbers('dice')[best]:.3f} over what was put aside: {', '.join(record.cases)}. It also chose this pass, so on new patients expect somewhat less.")]
     parts += [P(f"Pass {row['number']}: {row['warning']}", cls='warning') for row in record.passes if row.get('warning')]
     parts += [_picture(_png(plot_run(record)), 'Loss and Dice by pass; dotted: what answers score that have learned nothing')]
     parts += [_picture(path.read_bytes(), 'before the first step' if not n else f'after pass {n}') for n, path in pictures.items() if path.is_file()]
     columns = [name for name in record.passes[0] if name != 'warning']
     table = Table(Tr(*map(Th, columns)), *[Tr(*[Td(_short(row[name])) for name in columns]) for row in record.passes])
-    chosen = Table(*[Tr(Th(name), Td(str(value) if not isinstance(value, dict) else ', '.join(value))) for name, value in record.settings.items()])
-    parts += [H2('Passes'), FigureTag(table, cls='wide'), H2('Settings'), FigureTag(chosen, cls='wide')]
+    chosen = Table(*[Tr(Th(name), Td(_told(name, value))) for name, value in record.settings.items()])
+    parts += [H2('Passes'), FigureTag(table, cls='wide'), H2('Settings'), FigureTag(chosen, cls='settings')]
     head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title(f'mriseg: {run_folder.resolve().name}'), Style(STYLE))
     with written_whole(run_folder/'report.html') as meanwhile: meanwhile.write_text(to_xml(Html(head, Body(*parts), lang='en')), encoding='utf-8')
     return run_folder/'report.html'

@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from . import __version__
 from .augment import augment, draw_augmentation
 from .cache import CachedCase
 from .checkpoint import Model, TrainingState, save_model
@@ -33,7 +34,7 @@ from .device import PRECISIONS, Precision, autocasting, default_precision, keep_
 from .files import claim_folder, sweep_unfinished, write_json, written_whole
 from .loss import balancing_weight, marking_loss, reference_losses, segmentation_loss
 from .metrics import overlap_scores
-from .preprocess import shared_size
+from .preprocess import CLIP_PERCENTILES, shared_size
 from .processes import Processes, average_statistics, current_processes, in_step
 from .report import write_report
 from .segnet import SegNet, fold_batch_norm
@@ -344,7 +345,8 @@ def _identity(run:_Run) -> dict:
 def _facts(model:Model, epoch:Epoch, slices:SliceDataset, valid:Sequence[CachedCase]) -> dict:
     "What a model should remember of its training: when it was taken, how it scored, and which scans it has seen."
     scans = {kind: {case.case_id: list(case.content) for case in cases} for kind, cases in dict(train=slices.cases, valid=valid).items()}
-    return dict(model.facts, epoch=epoch.number, validation_dice=epoch.dice, torch=torch.__version__, **scans)
+    return dict(model.facts, epoch=epoch.number, validation_dice=epoch.dice, case_dice=epoch.case_dice, versions=dict(mriseg=__version__, torch=torch.__version__),
+                preprocessing=dict(clip_percentiles=CLIP_PERCENTILES, brightness='mean 0, standard deviation 1 over the head', slices='axial'), **scans)
 
 # %% ../nbs/11_train.ipynb #ddf40dfd
 def _begin(run:_Run) -> TrainingState:
