@@ -5,38 +5,41 @@
 # %% auto #0
 __all__ = ['BACKENDS', 'CHOSEN_BY_DEVICE', 'NOT_IN_TABLE', 'ALLOWED', 'whole_step', 'record_operators', 'record_callees',
            'Kernels', 'kernel_table', 'Operator', 'judge_operator', 'Audit', 'audit_operators', 'stage_configs',
-           'Differences', 'compare_steps', 'too_far', 'make_twins', 'seconds_per_slice', 'self_test']
+           'Differences', 'compare_steps', 'too_far', 'make_twins', 'seconds_per_slice', 'compare_augmentation',
+           'self_test']
 
 # %% ../nbs/17_audit.ipynb #bafd35ed
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from .augment import augment, draw_augmentation
 from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back, keep_memory, loss_scaler, memory_in_use, to_device, wait_for
 from .loss import segmentation_loss
 from .segnet import SegNet, SegNetConfig, preset_config
-from .train import slice_probabilities, training_step
+from .train import OPTIMIZERS, slice_probabilities, training_step
 
 # %% ../nbs/17_audit.ipynb #759cb5c3
 def whole_step(scaled:bool=True) -> Callable[[], None]: # call it to compute
     "Augmentation, forward, loss, backward, clipping, optimiser, running average and prediction, on the CPU."
     cpu, precision = torch.device('cpu'), Precision(None, channels_last=False)
     network = SegNet(SegNetConfig(3, 2, widths=(8, 8), depths=(1, 2), dropout=0.1))
-    optimizer, scaler = torch.optim.AdamW(network.parameters()), torch.amp.GradScaler('cpu', enabled=scaled)
+    optimizers, scaler = [OPTIMIZERS[kind](network.parameters(), lr=1e-3, foreach=each) for kind in OPTIMIZERS for each in (False, True)], torch.amp.GradScaler('cpu', enabled=scaled)
     average = AveragedModel(network, use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     drawn = draw_augmentation(4, 3, torch.Generator().manual_seed(0))
     batch, masks, weight = torch.randn(4, 3, 32, 48), (torch.rand(4, 2, 32, 48) > 0.8).float(), torch.ones(2)
     def step() -> None:
         images, moved = augment(to_device(batch, cpu, precision), to_device(masks, cpu, precision), drawn)
-        total = torch.zeros(()) + training_step(network, optimizer, images, moved, weight, precision=precision, scaler=scaler)
+        total = torch.zeros(())
+        for optimizer in optimizers: total += training_step(network, optimizer, images, moved, weight, precision=precision, scaler=scaler)
         for _ in range(2): average.update_parameters(network) # the first call copies
         total.item()
         slice_probabilities(network, batch.numpy(), cpu, precision=precision)
@@ -51,7 +54,9 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         if operator.namespace != 'profiler': # the profiler's own marks
             self.calls[operator.name().removeprefix('aten::')] += 1
-            self.types |= {arg.dtype for arg in args if isinstance(arg, Tensor)}
+            result = operator(*args, **(kwargs or {}))
+            self.types |= {leaf.dtype for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
+            return result
         return operator(*args, **(kwargs or {}))
 
 def record_operators(step:Callable[[], None]) -> tuple[Counter, set[torch.dtype]]: # how often each, by full name; types of numbers
@@ -79,6 +84,7 @@ class Kernels:
     "What the table says of one operator."
     by_backend: Mapping[str, str] # 'MPS' or 'CUDA' to the name of the function
     delegate: str # the operator that has the kernels in place of this one, or empty
+    view: bool = False # whether it computes nothing and looks at the same numbers in another way
 
 def kernel_table() -> dict[str, Kernels]: # by full name of the operator
     "The kernels of the PyTorch that is installed, as its own table lists them."
@@ -89,7 +95,8 @@ def kernel_table() -> dict[str, Kernels]: # by full name of the operator
     for entry in yaml.load(text, getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
         kernels = {key.strip(): function for keys, function in (entry.get('dispatch') or {}).items() for key in keys.split(',')}
         if 'ufunc_inner_loop' in entry: kernels |= dict(CPU='ufunc', CUDA='ufunc') # generated from a formula
-        table[entry['func'].split('(')[0]] = Kernels(kernels, entry.get('structured_delegate', ''))
+        name, returned = entry['func'].split('(')[0], entry['func'].rpartition('->')[2]
+        table[name] = Kernels(kernels, entry.get('structured_delegate', ''), view='(a)' in returned or name == '_unsafe_view') # what shares memory with an operand
     return table
 
 # %% ../nbs/17_audit.ipynb #c7b6b8c8
@@ -130,13 +137,16 @@ def judge_operator(
         composite = [full for full in candidates if _is_composite(full, table)]
         if not composite: return missing.append(base)
         seen.add(base)
-        for callee in sorted(CHOSEN_BY_DEVICE[backend].get(base, callees.get(base, set()))):
-            others = [full for full in table if full.split('.')[0] == callee and full not in composite]
-            if callee not in seen: follow(callee, others)
-            elif callee == base and (computing := [full for full in others if not _is_composite(full, table)]): follow(callee, computing)
-    follow(name.split('.')[0], [name])
-    verdict = 'missing' if missing else 'native' if _native(name, table, backend) else 'composite' if kernels else 'view'
-    return Operator(name, calls, verdict, tuple(dict.fromkeys(missing or kernels)))
+        if all(table[full].view for full in composite if full in table): return
+        called = CHOSEN_BY_DEVICE[backend].get(base, callees.get(base, set()))
+        for callee in sorted(called - seen): follow(callee, [full for full in table if full.split('.')[0] == callee])
+        computing = [full for full in table if full.split('.')[0] == base and not _is_composite(full, table)]
+        if computing and base not in CHOSEN_BY_DEVICE[backend]: follow(base, computing)
+    base = name.split('.')[0]
+    follow(base, [name])
+    view = name in table and table[name].view
+    verdict = 'missing' if missing or not kernels and not view else 'native' if _native(name, table, backend) else 'view' if view else 'composite'
+    return Operator(name, calls, verdict, tuple(dict.fromkeys(missing or kernels or [] if verdict != 'missing' else missing or [base])))
 
 # %% ../nbs/17_audit.ipynb #709771ce
 @dataclass(frozen=True)
@@ -182,7 +192,7 @@ def stage_configs(config:SegNetConfig) -> list[SegNetConfig]:
 def _relative(found:Mapping[str, Tensor], expected:Mapping[str, Tensor]) -> float:
     "The largest difference of any tensor, relative to its length, tiny tensors to a thousandth of the longest."
     longest = max(tensor.norm().item() for tensor in expected.values())
-    return max(((found[name].cpu().float() - tensor).norm()/max(tensor.norm().item(), 1e-3*longest)).item() for name, tensor in expected.items())
+    return torch.stack([(found[name].cpu().float() - tensor).norm()/max(tensor.norm().item(), 1e-3*longest) for name, tensor in expected.items()]).max().item() # NaN stays NaN
 
 def _look(network:SegNet, images:Tensor, masks:Tensor, precision:Precision) -> tuple[float, dict[str, Tensor], dict[str, Tensor]]:
     "Loss, gradients and statistics of one step, no weight changed."
@@ -224,7 +234,7 @@ def compare_steps(
         optimizer.step()
     network.load_state_dict(twin.state_dict())
     there, here = slice_probabilities(network, images, device, precision=precision), slice_probabilities(twin, images, torch.device('cpu'), precision=plain)
-    return Differences(*map(max, zip(*found)), float(abs(there - here).mean()))
+    return Differences(*torch.tensor(found).amax(0).tolist(), float(abs(there - here).mean()))
 
 # %% ../nbs/17_audit.ipynb #44dd343e
 ALLOWED = {None: Differences(loss=1e-4, gradients=2e-2, statistics=1e-4, probability=1e-4),
@@ -244,8 +254,8 @@ def make_twins(config:SegNetConfig, device:torch.device, precision:Precision) ->
     return network.to(device, memory_format=precision.memory_format), twin
 
 # %% ../nbs/17_audit.ipynb #dec82a9c
-def seconds_per_slice(device:torch.device, precision:Precision, config:SegNetConfig, size:tuple[int, int], *, batch_size:int=8) -> float:
-    "The time of a training step on random slices, the best of three, over the number of slices."
+def seconds_per_slice(device:torch.device, precision:Precision, config:SegNetConfig, size:tuple[int, int], *, batch_size:int=8) -> tuple[float, tuple[int, int]]: # and memory, see `memory_in_use`
+    "The time of a training step on random slices, the best of three, over the number of slices; and the memory that it takes."
     keep_memory(device)
     network = SegNet(config).to(device, memory_format=precision.memory_format)
     optimizer, scaler, weight = torch.optim.AdamW(network.parameters()), loss_scaler(device, precision), torch.ones(config.output_channels, device=device)
@@ -257,7 +267,17 @@ def seconds_per_slice(device:torch.device, precision:Precision, config:SegNetCon
         training_step(network, optimizer, images, masks, weight, precision=precision, scaler=scaler)
         wait_for(device)
         times.append(time.perf_counter() - started)
-    return min(times[1:])/batch_size # the first one makes the kernels ready
+    return min(times[1:])/batch_size, memory_in_use(device) # the first one makes the kernels ready
+
+# %% ../nbs/17_audit.ipynb #1f10242d
+def compare_augmentation(device:torch.device, size:tuple[int, int]) -> float:
+    "The mean difference, in standard deviations, between images altered on a device and on the CPU."
+    generator = torch.Generator().manual_seed(0)
+    images, masks = torch.randn(4, 3, *size, generator=generator), torch.ones(4, 1, *size)
+    drawn = draw_augmentation(4, 3, generator)
+    drawn = replace(drawn, noise=torch.zeros_like(drawn.noise))
+    there, here = (augment(images.to(kind), masks.to(kind), drawn)[0].cpu() for kind in (device, 'cpu'))
+    return (there - here).abs().mean().item()
 
 # %% ../nbs/17_audit.ipynb #ed5ada8e
 def self_test(
@@ -270,18 +290,22 @@ def self_test(
     "Compute the same on a device and on the CPU, stage by stage, compare, and report with speed and memory."
     if falls_back(): raise ValueError(f'{FALLBACK_VARIABLE} is set, so operators without an MPS kernel would run on the CPU unnoticed; unset it and start again')
     precision, cpu, config = precision or default_precision(device), torch.device('cpu'), preset_config(preset, input_channels=3, output_channels=1)
-    allowed, fine = ALLOWED[precision.autocast], True
-    lines = [f'mriseg self-test, preset {preset}, slices of {size[0]}×{size[1]}', describe_device(device, precision), 'differences to the CPU in fp32, at worst over 3 steps:',
-             f"  {'':8s}" + ''.join(f'{name:>13s}' for name in vars(allowed))]
-    for stage, alone in enumerate(stage_configs(config)):
-        found = compare_steps(*make_twins(alone, device, precision), precision, (size[0] >> stage, size[1] >> stage))
-        wrong = too_far(found, allowed)
-        fine &= not wrong
-        lines.append(f'  stage {stage} ' + ''.join(f'{value:13.0e}' for value in vars(found).values()) + (f"  FAILED: {', '.join(wrong)}" if wrong else ''))
-    lines.append('  allowed ' + ''.join(f'{value:13.0e}' for value in vars(allowed).values()))
-    rate = 1/seconds_per_slice(device, precision, config, size)
-    lines.append(f'speed: {rate:.1f} slices/s of training' + (f', {rate*seconds_per_slice(cpu, default_precision(cpu), config, size):.1f} times the CPU' if device.type != 'cpu' else ''))
-    held, taken = memory_in_use(device)
+    full, fine = replace(precision, autocast=None), True
+    lines = [f'mriseg self-test, preset {preset}, slices of {size[0]}×{size[1]}', describe_device(device, precision), 'differences to the CPU in fp32, at worst over 3 steps:']
+    for how in dict.fromkeys((full, precision)): # in 32 bits always: what is allowed in short types hides a lot
+        allowed = ALLOWED[how.autocast]
+        lines.append(f"  {str(how.autocast or 'float32').removeprefix('torch.'):8s}" + ''.join(f'{name:>13s}' for name in vars(allowed)))
+        for stage, alone in enumerate(stage_configs(config)):
+            with torch.backends.cudnn.flags(allow_tf32=False): found = compare_steps(*make_twins(alone, device, how), how, (size[0] >> stage, size[1] >> stage))
+            wrong = too_far(found, allowed)
+            fine &= not wrong
+            lines.append(f'  stage {stage} ' + ''.join(f'{value:13.0e}' for value in vars(found).values()) + (f"  FAILED: {', '.join(wrong)}" if wrong else ''))
+        lines.append('  allowed ' + ''.join(f'{value:13.0e}' for value in vars(allowed).values()))
+    apart = compare_augmentation(device, size)
+    fine &= apart <= 1e-3
+    lines.append(f"augmentation differs by {apart:.0e} (allowed 1e-03){'' if apart <= 1e-3 else '  FAILED'}")
+    seconds, (held, taken) = seconds_per_slice(device, precision, config, size)
+    lines.append(f'speed: {1/seconds:.1f} slices/s of training' + (f", {seconds_per_slice(cpu, default_precision(cpu, 'fp32'), config, size)[0]/seconds:.1f} times the CPU in fp32" if device.type != 'cpu' else ''))
     lines.append(f'memory: {held/2**20:.0f} MB held, {taken/2**20:.0f} MB taken from the system')
     good = 'this ran on the CPU ONLY: two ways of computing on it agree, no GPU was tested' if device.type == 'cpu' else f'{device} computes what the CPU does'
     lines.append('verdict: ' + (good if fine else f'{device} DOES NOT COMPUTE what the CPU does; please report this block, and use --device cpu until it is mended'))

@@ -33,6 +33,7 @@ def default_device(
     asked = 'MRISEG_DEVICE asks for' if not name and os.environ.get('MRISEG_DEVICE') else 'you asked for'
     name = name or os.environ.get('MRISEG_DEVICE') or available_devices()[0]
     kind, colon, number = name.partition(':')
+    if name == 'mps:0': kind, colon, number = 'mps', '', '' # PyTorch's own name of the one there is
     if kind not in DEVICE_KINDS or colon and not (kind == 'cuda' and number.isdigit()):
         raise ValueError(f"{asked} the device '{name}', which doesn't exist; use one of mps, cuda, cuda:N or cpu")
     if kind not in available_devices():
@@ -55,9 +56,14 @@ class Precision:
 
 def _has_fast_bfloat16(device:torch.device) -> bool:
     if device.type == 'cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == 'mps': return False # opt-in there: see the table above
-    found = getattr(torch.cpu, 'get_capabilities', dict)()
+    found = getattr(torch.cpu, 'get_capabilities', dict)() # ARM processors have not been tried
     return bool(found.get('amx_bf16') or found.get('avx512_bf16'))
+
+def _usual_precision(device:torch.device) -> str:
+    "What the table above gives a device by default."
+    if device.type == 'mps': return 'fp32'
+    if _has_fast_bfloat16(device): return 'bf16'
+    return 'fp16' if device.type == 'cuda' and torch.cuda.get_device_capability(device) >= (7, 0) else 'fp32'
 
 # %% ../nbs/00_device.ipynb #50b7f281
 def default_precision(
@@ -66,9 +72,9 @@ def default_precision(
 ) -> Precision:
     "The precision to compute at: the fastest known to be right on `device`, unless `name` or MRISEG_PRECISION says otherwise."
     asked = 'MRISEG_PRECISION asks for' if not name and os.environ.get('MRISEG_PRECISION') else 'you asked for'
-    name = name or os.environ.get('MRISEG_PRECISION') or ('bf16' if _has_fast_bfloat16(device) else 'fp32')
+    name = name or os.environ.get('MRISEG_PRECISION') or _usual_precision(device)
     if name not in PRECISIONS: raise ValueError(f"{asked} the precision '{name}', which doesn't exist; use one of {', '.join(PRECISIONS)}")
-    if name == 'fp16' and device.type == 'cpu': raise ValueError(f'{asked} fp16 on the CPU, which has no fast instructions for it; use bf16 or fp32')
+    if name == 'fp16' and device.type == 'cpu': raise ValueError(f'{asked} fp16, which is not offered on the CPU; use bf16 or fp32')
     if name == 'bf16' and device.type == 'mps' and torch.backends.mps.is_available() and not torch.backends.mps.is_macos_or_newer(14, 0):
         raise ValueError(f'{asked} bf16 on MPS, which needs macOS 14 or newer; use fp16 or fp32')
     return Precision(PRECISIONS[name], channels_last=device.type != 'mps')
@@ -126,7 +132,7 @@ def keep_memory(device:torch.device) -> None:
 FALLBACK_VARIABLE = 'PYTORCH_ENABLE_MPS_FALLBACK'
 
 def falls_back() -> bool:
-    "Whether PyTorch was told to run operators that MPS lacks on the CPU, unnoticed."
+    "Whether PyTorch was told to run operators that MPS lacks on the CPU."
     return os.environ.get(FALLBACK_VARIABLE, '0') not in ('', '0')
 
 def _device_name(device:torch.device) -> str:
@@ -141,6 +147,7 @@ def describe_device(device:torch.device, precision:Precision|None=None) -> str: 
     if device.type == 'mps':
         if not precision.autocast: parts.append('short types are off, as they are not yet known to be right on every MPS release (MRISEG_PRECISION=bf16 or fp16 turns them on)')
         parts.append('channels_last is off, as it gave wrong gradients on MPS before torch 2.14; copying in the background is off, as it corrupts batches there')
-        parts.append(f'WARNING: {FALLBACK_VARIABLE} is set, so operators without an MPS kernel run on the CPU unnoticed; unset it and start again' if falls_back() else 'falling back to the CPU is off: an operator without an MPS kernel would be an error')
+        parts.append(f'WARNING: {FALLBACK_VARIABLE} is set, so operators without an MPS kernel run on the CPU, slowly and with a single warning for all of them; unset it and start again' if falls_back() else 'falling back to the CPU is off: an operator without an MPS kernel would be an error')
     if device.type != 'mps' and not precision.autocast: parts.append('bfloat16 is off, ' + ('as was asked for' if _has_fast_bfloat16(device) else 'as no fast instructions for it were found'))
+    if device.type != 'mps' and falls_back(): parts.append(f'{FALLBACK_VARIABLE} is set, which matters on MPS only')
     return '; '.join(parts) + '.'

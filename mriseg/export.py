@@ -9,6 +9,7 @@ __all__ = ['export_onnx']
 import json
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -32,13 +33,16 @@ def export_onnx(
     try: import onnx, onnxscript # noqa: F401 (the exporter needs both)
     except ImportError: raise ValueError("exporting needs two more packages: pip install 'mriseg[onnx]'") from None
     images = torch.zeros(2, config.input_channels, *size)
-    logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+    log = logging.getLogger('torch.onnx')
+    level = log.level
+    log.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # the exporter's, about its own insides
         program = torch.onnx.export(fold_batch_norm(model.network).cpu(), (images,), dynamo=True, input_names=['images'], output_names=['logits'],
                                     dynamic_shapes=dict(images={0: torch.export.Dim('batch', min=1)}), verbose=False)
+    log.setLevel(level)
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {'mriseg': json.dumps(describe_model(model))})
+    onnx.helper.set_model_props(proto, {'mriseg': json.dumps(describe_model(replace(model, facts={})))}) # no ids of patients leave the house
     onnx.checker.check_model(proto)
     with written_whole(path) as meanwhile: meanwhile.write_bytes(proto.SerializeToString())
     return path

@@ -88,7 +88,7 @@ def reference_losses(
     share:Tensor, # (S,) share of voxels that belong to each structure
     pos_weight:Tensor, # (S,)
 ) -> dict[str, float]: # loss of each way of doing nothing
-    "The loss of predictions that ignore the image: nowhere, everywhere, and the best constant probability."
+    "The loss of predictions that ignore the image: nowhere, everywhere, and the constant probability that is best for the cross-entropy."
     share, pos_weight = (torch.as_tensor(t, dtype=torch.float64) for t in (share, pos_weight))
     best = pos_weight*share/(pos_weight*share + 1 - share) # minimises the weighted cross-entropy
     entropy = -(pos_weight*share*best.log() + (1 - share)*(1 - best).log())

@@ -64,13 +64,6 @@ class Processes:
         yield
         if self.first: self.gather('is done')
 
-    @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        "The first process runs the body alone, the others after it: so one decodes, and all find it done."
-        if not self.first: self.gather('waits')
-        yield
-        if self.first: self.gather('is done')
-
     def sum(self, tensor:Tensor) -> Tensor:
         "The sum over all processes; gradients flow back through it."
         return tensor if self.count == 1 else _Sum.apply(tensor)
@@ -83,10 +76,6 @@ class Processes:
 
 # %% ../nbs/10_processes.ipynb #748e5596
 PATIENCE = timedelta(hours=1) # longest time that one process may work while others wait, as when the first one decodes all cases
-
-def current_processes() -> Processes:
-    "This process among those that were joined, or alone."
-    return Processes(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else Processes()
 
 def current_processes() -> Processes:
     "This process among those that were joined, or alone."

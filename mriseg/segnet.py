@@ -72,7 +72,7 @@ class SegNetConfig:
         if len(self.widths) != len(self.depths): raise ValueError(f'widths {self.widths} and depths {self.depths} must have one number per stage each')
         if not self.widths or min(self.input_channels, self.output_channels, *self.widths, *self.depths) < 1:
             raise ValueError(f'channels, widths and depths must be at least 1 in {self}')
-        if self.kernel_size % 2 == 0: raise ValueError(f'the kernel size must be odd to keep the size of the picture, but it is {self.kernel_size}')
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0: raise ValueError(f'the kernel size must be odd to keep the size of the picture, but it is {self.kernel_size}')
         if not 0 <= self.dropout < 1: raise ValueError(f'dropout is a share from 0 to below 1, but it is {self.dropout}')
 
 PRESET_WIDTHS = dict(paper=(64, 128, 256, 512, 512), medium=(32, 64, 128, 256, 256), small=(16, 32, 64, 128, 128))
@@ -115,6 +115,7 @@ class SegNet(nn.Module):
         return self.head(features)
 
     def drop(self, features:Tensor, level:int) -> Tensor:
+        "Dropout, in the deeper half of the stages."
         central = level >= len(self.encoder)//2
         return F.dropout(features, self.config.dropout, self.training) if central and self.config.dropout else features
 

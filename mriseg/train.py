@@ -258,12 +258,12 @@ def _one_pass(state:TrainingState, run:_Run, loader:DataLoader, network:nn.Modul
     for part in (state.network, state.average): average_statistics(part, processes)
 
 # %% ../nbs/11_train.ipynb #598aedbe
-def preview(model:Model, cases:Sequence[CachedCase], device:torch.device, path:Path) -> None:
+def preview(model:Model, cases:Sequence[CachedCase], device:torch.device, path:Path, precision:Precision|None=None) -> None:
     "Draw sequences | truth | prediction for one slice of up to three cases, of the first structure."
     slices = SliceDataset(cases[:3])
     shown = [int(case.masks[:, 0].sum((1, 2)).argmax()) or len(case.present)//2 for case in slices.cases]
     images, masks = slices[[slices.places.index(place) for place in enumerate(shown)]]
-    found = slice_probabilities(model.network, images, device)[:, 0] >= model.threshold
+    found = slice_probabilities(model.network, images, device, precision=precision)[:, 0] >= model.threshold
     rows = [[*image.numpy(), mask[0].numpy() > 0, marked] for image, mask, marked in zip(images, masks, found)]
     names = [f'{case.case_id}\nslice {k}' for case, k in zip(slices.cases, shown)]
     picture = show_table(rows, [*model.sequences, 'truth', 'prediction'], row_names=names, stretch=slices.spacing[1]/slices.spacing[0])
@@ -377,7 +377,7 @@ def _write(state:TrainingState, run:_Run) -> None:
     "Everything that a pass leaves behind; the state last, since it says that the rest is there."
     started, epoch = time.perf_counter(), Epoch(**state.history[-1])
     kept = replace(run.model, network=state.average.module, spacing=run.slices.spacing, facts=_facts(run.model, epoch, run.slices, run.valid))
-    preview(kept, run.valid, run.device, run.folder/'previews'/f'epoch_{epoch.number:03d}.png')
+    preview(kept, run.valid, run.device, run.folder/'previews'/f'epoch_{epoch.number:03d}.png', run.precision)
     if epoch.best: save_model(run.folder/'best', kept)
     save_model(run.folder/'last', kept)
     _write_history(run.folder/'history.csv', state.history)
@@ -424,4 +424,4 @@ def _is_over(state:TrainingState, settings:Settings) -> bool:
 def _before_the_first(state:TrainingState, run:_Run) -> None:
     "What there is to compare with: trivial answers, and the network as it begins."
     write_json(run.folder/'references.json', reference_scores(run.slices, run.valid, structure_weight(run.slices, run.settings.pos_weight)))
-    preview(replace(run.model, network=state.average.module), run.valid, run.device, run.folder/'previews'/'epoch_000.png')
+    preview(replace(run.model, network=state.average.module), run.valid, run.device, run.folder/'previews'/'epoch_000.png', run.precision)

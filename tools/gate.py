@@ -77,7 +77,7 @@ def cells():
 
 def lint():
     "nothing of a notebook is missing in its module, no import is unused"
-    return complaint(run('ruff', 'check', '--isolated', '--quiet', '--select', 'F401,F403,F405,F821', '--exclude', '__init__.py,_modidx.py', str(PACKAGE)))
+    return complaint(run('ruff', 'check', '--isolated', '--quiet', '--select', 'F401,F403,F405,F811,F821', '--exclude', '__init__.py,_modidx.py', str(PACKAGE)))
 
 def readme():
     "README.md is what nbs/index.ipynb gives"
