@@ -105,7 +105,7 @@ def test_a_folder_that_holds_something_else(phantoms, run, tmp_path):
     assert [p.name for p in (tmp_path/'thesis').iterdir()] == ['chapter.txt']
 
 def test_a_precision_that_the_device_cannot_do(data, tmp_path, monkeypatch):
-    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK, '--precision', 'fp16'), 'fp16 on the CPU', 'use bf16 or fp32')
+    refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK, '--precision', 'fp16'), 'fp16, which is not offered on the CPU', 'use bf16 or fp32')
     monkeypatch.setenv('MRISEG_PRECISION', 'fp8')
     refused(call('mriseg_train', data, '--out', tmp_path/'run', *QUICK), "MRISEG_PRECISION asks for the precision 'fp8'", 'fp32, bf16, fp16')
     assert list(tmp_path.iterdir()) == [data]
