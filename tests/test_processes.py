@@ -30,7 +30,7 @@ class FrozenNorm(nn.BatchNorm2d):
 with joined_processes() as processes:
     with processes.in_turn(): cached = build_cache(find_cases(data), ('t1', 'flair'), dict(tumour=(1, 2, 4)), data + '_cache')
     torch.manual_seed(0)
-    network = SegNet(SegNetConfig(2, 1, widths=(8, 16), depths=(1, 2)))
+    network = SegNet(SegNetConfig(2, 1, widths=(16, 32, 64), depths=(2, 2, 3)))
     for module in network.modules():
         if frozen and isinstance(module, nn.BatchNorm2d): module.__class__ = FrozenNorm
     really, said = mriseg.train.judge_case, open(f'{judged}{processes.rank}', 'w')
@@ -38,7 +38,7 @@ with joined_processes() as processes:
         print(slices.cases[0].case_id, file=said, flush=True)
         return really(network, slices, *rest)
     mriseg.train.judge_case = judge_case
-    settings = Settings(epochs=4 if frozen else 12, batch_size=8, precision='fp32', augmentation=0, learning_rate=4e-3)
+    settings = Settings(epochs=2 if frozen else 30, batch_size=8, precision='fp32', augmentation=0, learning_rate=4e-3)
     list(fit(Model(network, ('t1', 'flair'), dict(tumour=(1, 2, 4))), SliceDataset(cached[3:]), valid=cached[:3], settings=settings, run_folder=folder, device=torch.device('cpu')))
 '''
 
@@ -66,7 +66,9 @@ def test_two_processes_learn_what_one_learns(both):
     if how == 'frozen':
         assert load_tensors(home/'run1'/'state.safetensors')[1]['steps'] >= 20
         np.testing.assert_allclose(losses, losses2, atol=1e-4, rtol=0)
-    else: assert abs(float(one[-1]['dice']) - float(two[-1]['dice'])) < 0.02, (one[-1]['dice'], two[-1]['dice'])
+    else:
+        dice, dice2 = (max(float(row['dice']) for row in rows) for rows in (one, two)) # of the model that is kept
+        assert min(dice, dice2) > 0.6 and abs(dice - dice2) < 0.02, (dice, dice2)
 
 def test_each_case_is_judged_once_in_a_pass(both):
     _, _, two, judged, _ = both
