@@ -146,7 +146,8 @@ def judge_operator(
     follow(base, [name])
     view = name in table and table[name].view
     verdict = 'missing' if missing or not kernels and not view else 'native' if _native(name, table, backend) else 'view' if view else 'composite'
-    return Operator(name, calls, verdict, tuple(dict.fromkeys(missing or kernels or [] if verdict != 'missing' else missing or [base])))
+    named = missing or [base] if verdict == 'missing' else kernels
+    return Operator(name, calls, verdict, tuple(dict.fromkeys(named)))
 
 # %% ../nbs/17_audit.ipynb #709771ce
 @dataclass(frozen=True)
