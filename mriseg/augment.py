@@ -6,7 +6,7 @@
 __all__ = ['BLUR_SHARE', 'BLUR_SIGMA', 'BLUR_REACH', 'THICK_SHARE', 'THICKEST', 'BIAS_SHARE', 'BIAS_RANGE', 'BIAS_GRID',
            'RAW_MEAN', 'GAMMA_RANGE', 'GAIN_RANGE', 'OFFSET_RANGE', 'NOISE_RANGE', 'DROP_SHARE', 'ANGLE_RANGE',
            'SCALE_RANGE', 'SHIFT_RANGE', 'affine_map', 'move', 'blur', 'thick_slices', 'bias_field', 'bend', 'contrast',
-           'add_noise', 'drop_sequences', 'Augmentation', 'draw_augmentation', 'augment']
+           'add_noise', 'drop_sequences', 'draw_subsets', 'Augmentation', 'draw_augmentation', 'augment']
 
 # %% ../nbs/06_augment.ipynb #9bd8daa7
 import math
@@ -132,6 +132,20 @@ def drop_sequences(
     "Set whole sequences to 0."
     return images*kept.to(images.device)
 
+# %% ../nbs/06_augment.ipynb #82ea46fa
+def draw_subsets(
+    batch_size:int,
+    channels:int,
+    generator:torch.Generator, # of the CPU
+    share:float, # of the images that keep any part of their sequences; the others keep all
+) -> Tensor: # (B, C, 1, 1) yes/no, see `drop_sequences`
+    "Draw which sequences each image keeps, one at least."
+    if not 0 <= share <= 1: raise ValueError(f'sequence dropout is a share of the images from 0 to 1, but it is {share:g}')
+    subsets = (torch.arange(1, 2**channels)[:, None] >> torch.arange(channels)) % 2 == 1 # (2**C - 1, C), the last one is all
+    drawn = torch.randint(len(subsets), (batch_size,), generator=generator)
+    drawn = torch.where(torch.rand(batch_size, generator=generator) < share, drawn, len(subsets) - 1)
+    return subsets[drawn][:, :, None, None]
+
 # %% ../nbs/06_augment.ipynb #b12728ce
 @dataclass(frozen=True)
 class Augmentation:
@@ -165,6 +179,7 @@ def draw_augmentation(
     *,
     strength:float=1.0, # 0 changes nothing
     mirror:bool=True, # exchange left and right in half of the images; not for structures that have a side
+    sequence_dropout:float=0., # share of the images that keep an arbitrary part of their sequences, see `draw_subsets`
 ) -> Augmentation:
     "Draw what happens to each image of a batch."
     if strength < 0: raise ValueError(f'the strength of augmentation must be 0 (none) or more, but it is {strength:g}')
@@ -175,11 +190,12 @@ def draw_augmentation(
     across = (chance(channels, 1) < THICK_SHARE*strength) & (torch.arange(2) == (chance(channels, 1) < 0.5)) # along H or W
     log_gain = (2*chance(1, BIAS_GRID, BIAS_GRID) - 1)*BIAS_RANGE*(chance(1, 1, 1) < BIAS_SHARE*strength)
     kept = chance(channels, 1, 1) >= DROP_SHARE*strength
-    return Augmentation(
+    drawn = Augmentation(
         affine_map(spread()*ANGLE_RANGE, torch.exp(spread()*SCALE_RANGE), spread(2)*SHIFT_RANGE, side), sigma,
         torch.where(across, 2 + (chance(channels, 1)*(THICKEST - 1)).long(), 1), log_gain,
         torch.exp(spread(channels, 1, 1)*GAMMA_RANGE), torch.exp(spread(channels, 1, 1)*GAIN_RANGE), spread(channels, 1, 1)*OFFSET_RANGE,
         spread(1, 1, 1).clamp(min=0)*NOISE_RANGE, int(torch.randint(2**31, (), generator=generator)), kept | ~kept.any(dim=1, keepdim=True))
+    return replace(drawn, kept=draw_subsets(batch_size, channels, generator, sequence_dropout)) if sequence_dropout else drawn
 
 # %% ../nbs/06_augment.ipynb #8c7699cf
 def augment(
