@@ -57,6 +57,7 @@ class Model:
     structures: Mapping[str, tuple[int, ...]] # one per output channel; the label values that made it up in training
     threshold: float = 0.5 # probability from which a voxel belongs to a structure
     spacing: tuple[float, float]|None = None # mm between voxels along H and W in training; `None` if it was never trained
+    any_sequences: bool = False # whether it was trained to do with an arbitrary part of its sequences
     facts: Mapping[str, Any] = field(default_factory=dict) # where it comes from: cases, scores, versions
 
     def __post_init__(self):
@@ -75,7 +76,7 @@ def describe_model(model:Model) -> dict: # of JSON values
     "All of a model but its weights."
     return dict(format=FORMAT, config=asdict(model.network.config), sequences=list(model.sequences),
                 structures={name: list(labels) for name, labels in model.structures.items()},
-                threshold=model.threshold, spacing=model.spacing, facts=dict(model.facts))
+                threshold=model.threshold, spacing=model.spacing, any_sequences=model.any_sequences, facts=dict(model.facts))
 
 def save_model(folder:Path, model:Model) -> Path: # of the weights
     "Write `model.safetensors`, and `model.json` beside it for people to read."
@@ -103,7 +104,9 @@ def _planned(described:Mapping[str, Any], tensors:Mapping[str, Tensor]) -> Model
     structures = {name: tuple(labels) for name, labels in described['structures'].items()}
     spacing = tuple(described['spacing']) if described['spacing'] else None
     if not isinstance(described['facts'], dict): raise ValueError('its facts are no JSON object')
-    return Model(network, tuple(described['sequences']), structures, float(described['threshold']), spacing, described['facts'])
+    any_sequences = described.get('any_sequences', False) # files written before there was such a thing don't say
+    if not isinstance(any_sequences, bool): raise ValueError(f'any_sequences is yes or no, but it is {any_sequences!r}')
+    return Model(network, tuple(described['sequences']), structures, float(described['threshold']), spacing, any_sequences, described['facts'])
 
 def load_model(path:Path) -> Model: # on the CPU, ready for prediction
     "Read a model from a file, its folder or the folder of a run, and check that it is whole."

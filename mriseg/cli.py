@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
-           'mriseg_evaluate', 'mriseg_audit', 'mriseg_demo']
+           'mriseg_evaluate', 'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
 
 # %% ../nbs/18_cli.ipynb #4fc53f85
 import sys
@@ -17,24 +17,28 @@ from pathlib import Path
 import torch
 from fastcore.script import call_parse
 
+from .adapt import FEWEST_TO_PUT_ASIDE, STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences
 from .audit import BACKENDS, audit_operators, self_test
 from .cache import build_cache
-from .case import Case, read_case
+from .case import Case
 from .finding import CaseList, find_cases
 from .checkpoint import Model, find_model, load_model
+from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .dataset import SliceDataset
 from .device import default_device, default_precision, describe_device
-from .evaluate import evaluate_case, score_table, write_scores
+from .evaluate import evaluate_case, score_subsets, score_table, subset_table, write_scores
 from .files import refuse_occupied, written_whole
 from .inspection import check_cases
 from .lesions import describe_lesions, find_lesions, midline_mm
 from .phantom import write_phantoms
-from .predict import predict_examination, write_masks
+from .predict import predict_examination, read_unlabelled, write_masks
 from .processes import current_processes, joined_processes, own_device
 from .segnet import SegNet, preset_config
 from .show import show_table
 from .split import Split, given_split, persons, read_split, select_cases, split_cases
+from .suggest import suggest_cases, write_suggestions
 from .train import Settings, fit, reference_scores, structure_weight
+from .transfer import transfer
 from .vgg16 import count_origins, read_vgg16_bn, start_from_vgg16
 from .volume import read_volume, reorient
 
@@ -79,7 +83,7 @@ def plain_errors():
     except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as error:
         full = isinstance(error, RuntimeError) and 'out of memory' in str(error) # PyTorch has no one type for this on all devices
         if not _is_command() or isinstance(error, RuntimeError) and not full: raise
-        if isinstance(error, KeyboardInterrupt): error = 'interrupted; what was finished is whole, and mriseg_train goes on from its last saved state'
+        if isinstance(error, KeyboardInterrupt): error = 'interrupted; what was finished is whole, and the same command goes on from the last saved state'
         print(f'mriseg: {"the device is out of memory; use a smaller --batch_size or --preset small" if full else error}', file=sys.stderr)
         sys.exit(130 if isinstance(error, str) else 1)
 
@@ -117,6 +121,12 @@ def _choose_sequences(cases:list[Case], text:str|None) -> tuple[str, ...]:
 def _choose_structures(cases:list[Case], text:str|None) -> dict[str, tuple[int, ...]]:
     "The structures asked for; else those that the data set names, or the whole tumour of BraTS."
     return parse_structures(text) if text else dict(cases[0].label_names) or {'whole_tumour': (1, 2, 4)}
+
+def _tell_plan(cases:list[Case], split:Split, names:Sequence[str], classes:Mapping[str, Sequence[int]]) -> None:
+    "Say what is seen, what is found, and which cases are put aside."
+    print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
+    if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} persons, as their names tell; a column person in a table or {{person}} in a pattern says it better')
+    print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside{': ' if split.valid else ''}{', '.join(case.case_id for case in split.valid)}")
 
 def _refuse_left_out(there:set[int], structures:Mapping[str, Sequence[int]]) -> None:
     "Where nobody has said what the label values mean, none may be left out silently."
@@ -173,6 +183,7 @@ def mriseg_train(
     pos_weight:float=None, # factor on voxels of a structure in the loss; default: from the data
     augmentation:float=1.0, # strength of random alterations; 0 is none
     sided:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
+    sequence_dropout:float=0., # share of the images that see an arbitrary part of their sequences, such as 0.5: the model can then do with what a case has
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
     seed:int=0, # of weights, split, drawing and alterations
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
@@ -181,7 +192,7 @@ def mriseg_train(
 ):
     "Train a SegNet on a folder of labelled cases."
     out, chosen, processes = _needed(out, '--out'), own_device(device), current_processes()
-    settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, seed=seed, precision=precision, workers=workers)
+    settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, sequence_dropout=sequence_dropout, seed=seed, precision=precision, workers=workers)
     described = describe_device(chosen, default_precision(chosen, precision))
     refuse_occupied(out)
     cases = _find(data, pattern)
@@ -193,9 +204,7 @@ def mriseg_train(
     origins = start_from_vgg16(network, read_vgg16_bn(encoder)) if encoder else ()
     if processes.count > 1: described += f' {processes.count} processes share each batch.'
     print(described + (f'; encoder from VGG16: {count_origins(origins)} tensors' if encoder else ''))
-    print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
-    if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} persons, as their names tell; a column person in a table or {{person}} in a pattern says it better')
-    print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside: {', '.join(case.case_id for case in split.valid)}")
+    _tell_plan(cases, split, names, classes)
     with processes.in_turn(): cached = build_cache([*split.train, *split.valid], names, classes, Path(cache or out.parent/'mriseg_cache'))
     if not structures: _refuse_left_out({value for case in cached for value in case.labels}, classes)
     slices, aside = SliceDataset(cached[:len(split.train)]), cached[len(split.train):]
@@ -232,11 +241,12 @@ def mriseg_predict(
     _refuse_inside(out, data)
     chosen, trained, cases = own_device(device), load_model(model), _find(data, pattern)
     def predict(case:Case) -> str:
-        examination = read_case(replace(case, label=None), trained.sequences)
+        examination = read_unlabelled(trained, case)
         prediction = predict_examination(trained, examination, device=chosen)
         write_masks(prediction, out)
         middle = midline_mm(examination)
-        return f'{case.case_id}: ' + '; '.join(describe_lesions(find_lesions(mask, prediction.probabilities[name], midline=middle), name) for name, mask in prediction.masks.items())
+        without = f" (without {', '.join(prediction.missing)})" if prediction.missing else ''
+        return f'{case.case_id}{without}: ' + '; '.join(describe_lesions(find_lesions(mask, prediction.probabilities[name], midline=middle), name) for name, mask in prediction.masks.items())
     faults = _for_each(cases, predict)
     print(f'masks of {len(cases) - len(faults)} cases in {out}')
     _tell(faults, cases)
@@ -250,6 +260,7 @@ def mriseg_evaluate(
     out:Path=None, # folder for scores.csv and the predicted masks (required)
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
+    subsets:bool=False, # score every part of the sequences, for a model that was trained with --sequence_dropout
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Predict labelled cases, score them on whole volumes, and print the table."
@@ -260,6 +271,11 @@ def mriseg_evaluate(
         aside = trained.facts.get('valid', {})
         found = [case for case in found if case.case_id in aside] if cases == 'valid' else select_cases(Path(cases), found)
         if not found: raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(aside) or 'none'}")
+    if subsets:
+        by_part = score_subsets(trained, found, device=chosen)
+        for part, some in by_part.items(): write_scores(out/f"scores_{'+'.join(part)}.csv", some)
+        print(f'{subset_table(by_part)}\nscores: {out}/scores_….csv, one for each part')
+        return
     rows = []
     def evaluate(case:Case) -> str:
         new = evaluate_case(trained, case, device=chosen, folder=out/'masks')
@@ -271,6 +287,69 @@ def mriseg_evaluate(
         if current_processes().first: write_scores(out/'scores.csv', rows)
         print(f'\n{score_table(rows)}\nscores: {out/"scores.csv"}; masks: {out/"masks"}')
     _tell(faults, found)
+
+# %% ../nbs/18_cli.ipynb #501bc84f
+def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.device) -> None:
+    "Train on one, two, five, … cases, print and draw what came of it, and look ahead."
+    trained = []
+    for one in learning_curve(task, folder, settings, device=device):
+        print(one, flush=True)
+        trained.append(one)
+    points = curve_points(trained)
+    ours = [point for point in points if point.start == STARTS[0]]
+    print(f'\n{curve_table(points)}')
+    count, ahead = len(task.train), []
+    try: ahead = [forecast(ours, count + more) for more in (1, 5, 10, 20)]
+    except ValueError as error: print(f'no forecast: {error}')
+    for one in ahead[1:]: print(one)
+    with written_whole(folder/'curve.png') as meanwhile: plot_curve(points, ahead).savefig(meanwhile, dpi=110, format='png')
+    print(f'the curve: {folder/"curve.csv"} and curve.png')
+
+@call_parse
+@plain_errors()
+def mriseg_transfer(
+    data:Path, # folder of labelled cases of the new task, or a CSV file with a row per case
+    base:Path=None, # folder of a run, or a model file, to begin from (required)
+    out:Path=None, # folder of the new run (required): a new one, or that of the same transfer, which then goes on
+    sequences:str=None, # what the network shall see; default: the base's sequences that every case has, or else whatever every case has
+    structures:str=None, # what it shall find: names and label values; default: as the data set names them, or as the base does
+    valid:str=None, # share of the cases to put aside, or a file with their ids; default: as the data set says, or a fifth from six cases on
+    minutes:float=None, # of each training; default: fifteen hundred steps
+    sided:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
+    curve:bool=False, # measure what 1, 2, 5, … of the cases bring, and what more would
+    suggest:Path=None, # folder of cases without labels: say which of them to label next
+    pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
+    device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
+    seed:int=0, # of weights, split, drawing and alterations
+    cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
+):
+    "Make a network for a new task from a trained one and a few labelled cases."
+    base, out, chosen = load_model(_needed(base, '--base')), _needed(out, '--out'), own_device(device)
+    if current_processes().count > 1: raise ValueError('mriseg_transfer trains many small networks, one after the other; start it without torchrun')
+    refuse_occupied(out)
+    if curve and suggest: raise ValueError('--curve makes no model to rank cases with; give --suggest without it')
+    cases = [case for case in _find(data, pattern) if case.label and case.part != 'test']
+    if not cases: raise ValueError(f'no case in {data} has a label to learn from; add files named like CASE_seg.nii.gz')
+    classes = parse_structures(structures) if structures else dict(cases[0].label_names) or dict(base.structures)
+    few = valid is None and len(cases) < FEWEST_TO_PUT_ASIDE and not given_split(cases)
+    split = Split(cases, []) if few else _choose_split(cases, valid, seed)
+    names = _choose_sequences(cases, sequences) if sequences else usual_sequences(base, [*split.train, *split.valid])
+    print(describe_device(chosen, default_precision(chosen)))
+    _tell_plan(cases, split, names, classes)
+    task = prepare_task(base, cases, classes, Path(cache or out.parent/'mriseg_cache'), sequences=names, split=split)
+    if not structures: _refuse_left_out({value for case in (*task.train, *task.valid) for value in case.labels}, classes)
+    settings = few_case_settings(minutes=minutes, mirror=not sided, seed=seed)
+    if curve: return _measure_curve(task, out, settings, chosen)
+    print(describe_origins(adapt_model(base, names, classes)[1]))
+    outcome = transfer(task, out, settings, device=chosen)
+    print(f'kept: {outcome.chosen}, in {find_model(out)}' + (f'\nWARNING: {outcome.warning}' if outcome.warning else ''))
+    if suggest:
+        unlabelled = [case for case in _find(suggest, pattern) if not case.label]
+        if not unlabelled: raise ValueError(f'every case in {suggest} has a label already; give a folder of cases that have none')
+        ranked = suggest_cases(outcome.model, unlabelled, device=chosen)
+        write_suggestions(out/'suggestions.csv', ranked)
+        print('label next: ' + (', '.join(f'{one.case_id} ({one.disagreement:.2f})' for one in ranked[:5] if not one.fault) or 'none could be read') + f'; all of them in {out/"suggestions.csv"}')
+        _tell([one.fault for one in ranked if one.fault], ranked)
 
 # %% ../nbs/18_cli.ipynb #16b2dc4c
 @call_parse

@@ -74,13 +74,14 @@ def detect_lesions(
 ) -> Detection:
     "Count true lesions that were found or missed, and predicted ones that aren't there."
     if not same_grid(predicted, truth): raise ValueError(f'the prediction {predicted} and the truth {truth} lie on different grids')
-    def touched(pieces_of:Volume, other:np.ndarray) -> tuple[int, int]: # pieces that touch the other mask, and all that are large enough
-        pieces, count = ndimage.label(pieces_of.array > 0, structure=np.ones((3, 3, 3)))
-        large = 1 + np.flatnonzero(np.bincount(pieces.ravel(), minlength=count + 1)[1:]*pieces_of.voxel_ml >= minimum_ml)
-        return int(np.isin(large, pieces[other]).sum()), len(large)
-    found, there = touched(truth, predicted.array > 0)
-    right, marked = touched(predicted, truth.array > 0)
-    return Detection(found, there - found, marked - right)
+    def numbered(mask:Volume) -> np.ndarray: # the number of its piece in each voxel, 0 where there is none or it is too small
+        pieces, count = ndimage.label(mask.array > 0, structure=np.ones((3, 3, 3)))
+        large = np.bincount(pieces.ravel(), minlength=count + 1)*mask.voxel_ml >= minimum_ml
+        return pieces*large[pieces]
+    marked, there = numbered(predicted), numbered(truth)
+    count = lambda pieces: np.count_nonzero(np.unique(pieces))
+    found, right = count(there[marked > 0]), count(marked[there > 0])
+    return Detection(found, count(there) - found, count(marked) - right)
 
 # %% ../nbs/13_lesions.ipynb #574dd454
 SPECK_ML = 0.1

@@ -108,9 +108,10 @@ def _told(name:str, value:object) -> str: # a setting
 def write_report(run_folder:Path) -> Path:
     "Write a run as one HTML page: chart, previews, passes, settings."
     run_folder, record = Path(run_folder), read_run(run_folder)
-    best = int(np.nanargmax(record.numbers('dice')))
+    best = int(np.nanargmax(record.numbers('dice'))) if record.cases else len(record.passes) - 1
     pictures = {n: run_folder/'previews'/f'epoch_{n:03d}.png' for n in dict.fromkeys((0, best + 1))}
-    parts = [H1(f'Training run {run_folder.resolve().name}'), P(f"Best pass: {best + 1} of {len(record.passes)}, mean Dice {record.numbers('dice')[best]:.3f} over what was put aside: {', '.join(record.cases)}. It also chose this pass, so on new patients expect somewhat less.")]
+    examined = f"Best pass: {best + 1} of {len(record.passes)}, mean Dice {record.numbers('dice')[best]:.3f} over what was put aside: {', '.join(record.cases)}. It also chose this pass, so on new patients expect somewhat less."
+    parts = [H1(f'Training run {run_folder.resolve().name}'), P(examined if record.cases else f'All cases were learned from and none was put aside, so the last of {len(record.passes)} passes is kept, and how good it is can not be said.')]
     parts += [P(f"Pass {row['number']}: {row['warning']}", cls='warning') for row in record.passes if row.get('warning')]
     parts += [_picture(_png(plot_run(record)), 'Loss and Dice by pass; dotted: what answers score that have learned nothing')]
     parts += [_picture(path.read_bytes(), 'before the first step' if not n else f'after pass {n}') for n, path in pictures.items() if path.is_file()]

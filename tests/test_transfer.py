@@ -1,0 +1,69 @@
+"A transfer, or a learning curve, that is killed goes on, and comes to the same end."
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+
+import pytest
+import torch
+
+import mriseg.train
+from mriseg.adapt import prepare_task
+from mriseg.checkpoint import Model, load_model
+from mriseg.curve import learning_curve, read_curve
+from mriseg.finding import find_cases
+from mriseg.phantom import write_phantoms
+from mriseg.segnet import SegNet, SegNetConfig
+from mriseg.train import Settings
+from mriseg.transfer import transfer
+
+STRUCTURES, CPU = dict(whole_tumour=(1, 2, 4)), torch.device('cpu')
+SETTINGS = Settings(epochs=3, pass_steps=3, batch_size=4)
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return find_cases(write_phantoms(tmp_path_factory.mktemp('phantoms'), 8, seed=7, shape=(64, 80, 24)))
+
+def task_of(data, folder, count):
+    torch.manual_seed(0)
+    network = SegNet(SegNetConfig(3, 1, widths=(8, 16), depths=(1, 1), dropout=0.2))
+    return prepare_task(Model(network, ('t1', 't2', 'flair'), STRUCTURES, spacing=(2.5, 2.4)), data[:count], STRUCTURES, folder)
+
+def run_transfer(data, cache, folder): # three cases, so that each is left out in turn
+    outcome = transfer(task_of(data, cache, 3), folder, SETTINGS, device=CPU)
+    return [(one.start, one.passes, one.case_dice) for one in outcome.candidates], outcome.chosen, outcome.model.network.state_dict()
+
+def run_curve(data, cache, folder):
+    for _ in learning_curve(task_of(data, cache, 8), folder, SETTINGS, draws=2, device=CPU): pass
+    return [(one.size, one.draw, one.start, one.case_dice) for one in read_curve(folder)]
+
+def same(one, other):
+    if isinstance(one, dict) and all(isinstance(value, torch.Tensor) for value in one.values()): return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    if isinstance(one, (tuple, list)): return len(one) == len(other) and all(map(same, one, other))
+    return one == other or one != one and other != other
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows can not copy a process')
+@pytest.mark.parametrize('run', [run_transfer, run_curve])
+def test_killed_at_random_moments(data, run, tmp_path):
+    cache, folder, rng, kills = tmp_path/'cache', tmp_path/'killed'/'run', random.Random(0), 0
+    started = time.monotonic()
+    undisturbed = run(data, cache, tmp_path/'whole'/'run')
+    takes = time.monotonic() - started
+    while kills < 4:
+        process = os.fork()
+        if not process:
+            sys.stdout = sys.stderr = open(os.devnull, 'w')
+            torch.set_num_threads(1)
+            mriseg.train.SAVE_SECONDS = 0
+            try: run(data, cache, folder)
+            finally: os._exit(0)
+        ends = time.monotonic() + rng.uniform(0.05, 0.25)*takes
+        while time.monotonic() < ends and os.waitpid(process, os.WNOHANG) == (0, 0): time.sleep(0.005)
+        try: os.kill(process, signal.SIGKILL)
+        except ProcessLookupError: shutil.rmtree(folder) # it came to its end before it could be killed often enough: once more from the beginning
+        else: kills += os.waitpid(process, 0)[1] == signal.SIGKILL
+    assert same(run(data, cache, folder), undisturbed)
+    assert not list(folder.rglob('.*-*')), 'something half-written is left'
+
+def test_a_transferred_model_predicts_and_remembers(data, tmp_path):
+    run_transfer(data, tmp_path/'cache', tmp_path/'run')
+    model = load_model(tmp_path/'run')
+    assert model.facts['start'] in ('transfer', 'scratch', 'base') and set(model.facts['compared']) == {'transfer', 'scratch', 'base'}

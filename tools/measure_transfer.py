@@ -1,0 +1,109 @@
+"""Measure transfer on the real data of `MRISEG_DATA` (default ../shared/data), one part at a time, into nbs/benchmarks/transfer/ (scores only).
+
+    python tools/measure_transfer.py subsets BASE     # every part of T1, T2, FLAIR on the BraTS cases put aside
+    python tools/measure_transfer.py curve BASE       # hippocampus: 1 to 40 cases, with the base and from scratch
+    python tools/measure_transfer.py ms BASE          # multiple sclerosis: learn from one patient, judge on the other
+    python tools/measure_transfer.py suggest BASE     # five hippocampi that disagreement suggests, against five at random
+
+BASE is the folder of a run such as `mriseg_train brats2018 --valid aside.txt --epochs 30 --sequence_dropout 0.5`. What was begun goes on where it stopped; caches and trainings are kept in MRISEG_SCRATCH (default: mriseg_measure in the folder for temporary files), those of the curve beside it.
+"""
+import csv, os, sys, tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mriseg.adapt import STARTS, few_case_settings, fit_task, prepare_task
+from mriseg.checkpoint import load_model
+from mriseg.curve import drawn_cases, learning_curve
+from mriseg.dataset import SliceDataset
+from mriseg.evaluate import score_subsets, subset_table
+from mriseg.files import written_whole
+from mriseg.finding import find_cases
+from mriseg.lesions import detect_lesions
+from mriseg.metrics import overlap_scores
+from mriseg.predict import predict_case
+from mriseg.preprocess import structure_masks
+from mriseg.split import Split
+from mriseg.suggest import suggest_cases
+from mriseg.train import judge_case
+from mriseg.transfer import base_as_is
+from mriseg.case import read_case
+from mriseg.volume import Volume
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get('MRISEG_DATA', ROOT.parent/'shared'/'data'))
+OUT = ROOT/'nbs'/'benchmarks'/'transfer'
+SCRATCH = Path(os.environ.get('MRISEG_SCRATCH', Path(tempfile.gettempdir())/'mriseg_measure'))
+CPU = torch.device('cpu')
+HIPPOCAMPUS = dict(anterior=(1,), posterior=(2,))
+
+def write_rows(name, header, rows):
+    with written_whole(OUT/name) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file: csv.writer(file).writerows([header, *rows])
+
+def read_rows(name):
+    return list(csv.reader((OUT/name).open(encoding='utf-8')))[1:] if (OUT/name).exists() else []
+
+def hippocampi():
+    "The cases in the order of their names: 40 to learn from, 20 to judge by."
+    cases = sorted(find_cases(DATA/'hippocampus'), key=lambda case: case.case_id)
+    return Split(cases[:40], cases[40:])
+
+def subsets(base):
+    cases = [case for case in find_cases(DATA/'brats2018') if case.case_id in base.facts['valid']]
+    scores = score_subsets(base, cases, device=CPU)
+    print(subset_table(scores))
+    write_rows('subsets.csv', ['sequences', 'case', 'dice'], [['+'.join(part), row.case, f'{row.dice:.4f}'] for part, rows in scores.items() for row in rows])
+
+def curve(base):
+    split = hippocampi()
+    task = prepare_task(base, [*split.train, *split.valid], HIPPOCAMPUS, SCRATCH/'cache', split=split)
+    for one in learning_curve(task, OUT/'hippocampus', few_case_settings(), device=CPU): print(one, flush=True)
+
+def ms(base):
+    cases, rows = sorted(find_cases(DATA/'ms'), key=lambda case: case.case_id), read_rows('ms.csv')
+    for learn, judge in (cases, cases[::-1]):
+        task = prepare_task(base, [learn], dict(lesion=(1,)), SCRATCH/'cache')
+        for start in ('base', *STARTS):
+            for seed in range(1 if start == 'base' else 2):
+                if [learn.case_id, start, str(seed)] in [row[:3] for row in rows]: continue
+                run = SCRATCH/'ms'/learn.case_id/f'{start}_{seed}'
+                if start == 'base': model = base_as_is(task)
+                else:
+                    for _ in fit_task(task, start, settings=few_case_settings(seed=seed), run_folder=run, device=CPU): pass
+                    model = load_model(run/'last')
+                mask = predict_case(model, judge, device=CPU).masks['lesion']
+                truth = structure_masks(read_case(judge, ('flair',), needs_label=True).label, task.structures)[0]
+                found = detect_lesions(mask, Volume(truth, mask.affine), minimum_ml=0.01)
+                rows.append([learn.case_id, start, str(seed), judge.case_id, *(f'{score:.4f}' for score in overlap_scores(mask.array, truth)), found.found, found.missed, found.false])
+                print(*rows[-1], flush=True)
+                write_rows('ms.csv', ['learned_from', 'start', 'seed', 'judged_on', 'dice', 'sensitivity', 'precision', 'found', 'missed', 'false'], rows)
+
+def suggest(base, begin=2, more=5, draws=5):
+    split, rows = hippocampi(), read_rows('suggest.csv')
+    task = prepare_task(base, [*split.train, *split.valid], HIPPOCAMPUS, SCRATCH/'cache', split=split)
+    files = {case.case_id: case for case in split.train}
+    for draw in range(draws):
+        done = {row[1] for row in rows if row[0] == str(draw)}
+        if len(done) == 2: continue
+        order = drawn_cases(task, len(task.train), draw)
+        known, others = order[:begin], order[begin:]
+        def model_of(cases, name):
+            run, some = SCRATCH/'suggest'/f'{draw}_{name}', replace(task, train=cases, valid=())
+            for _ in fit_task(some, STARTS[0], settings=few_case_settings(seed=draw), run_folder=run, device=CPU): pass
+            return load_model(run/'last')
+        ranked = suggest_cases(model_of(known, 'begin'), [files[case.case_id] for case in others], device=CPU)
+        best = {one.case_id for one in ranked[:more]}
+        for name, taken in dict(suggested=[case for case in others if case.case_id in best], random=others[:more]).items():
+            if name in done: continue
+            model = model_of([*known, *taken], name)
+            dice = np.mean([judge_case(model.network, SliceDataset([case]), model.threshold, CPU)[0] for case in task.valid])
+            rows.append([str(draw), name, f'{dice:.4f}', ' '.join(case.case_id for case in taken)])
+            print(*rows[-1], flush=True)
+            write_rows('suggest.csv', ['draw', 'taken', 'dice', 'cases'], rows)
+
+if __name__ == '__main__':
+    if len(sys.argv) != 3 or sys.argv[1] not in ('subsets', 'curve', 'ms', 'suggest'): sys.exit(__doc__)
+    OUT.mkdir(parents=True, exist_ok=True)
+    globals()[sys.argv[1]](load_model(sys.argv[2]))
