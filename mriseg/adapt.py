@@ -157,6 +157,7 @@ def usual_sequences(
     if not common: raise ValueError('no sequence is there in every case; name those to use, or leave cases out')
     return tuple(name for name in base.sequences if name in common) or tuple(common)
 
+# %% ../nbs/15_adapt.ipynb #e86789ed
 def prepare_task(
     base:Model,
     cases:Sequence[Case], # labelled

@@ -305,6 +305,7 @@ def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.devic
     with written_whole(folder/'curve.png') as meanwhile: plot_curve(points, ahead).savefig(meanwhile, dpi=110, format='png')
     print(f'the curve: {folder/"curve.csv"} and curve.png')
 
+# %% ../nbs/18_cli.ipynb #06aaffd1
 @call_parse
 @plain_errors()
 def mriseg_transfer(

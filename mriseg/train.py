@@ -263,6 +263,7 @@ def _part_of(name:str, settings:Settings) -> Part:
     "The part that a tensor or module belongs to."
     return next((part for part in settings.parts if f'{name}.'.startswith(tuple(f'{prefix}.' for prefix in part.prefixes))), Part(('',)))
 
+# %% ../nbs/11_train.ipynb #0b614b28
 def _one_pass(state:TrainingState, run:_Run, loader:DataLoader, network:nn.Module) -> None:
     "Train on the batches of the pass that is under way, from where it stopped."
     settings, device, precision, processes = run.settings, run.device, run.precision, run.processes

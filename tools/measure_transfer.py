@@ -40,7 +40,7 @@ CPU = torch.device('cpu')
 HIPPOCAMPUS = dict(anterior=(1,), posterior=(2,))
 
 def write_rows(name, header, rows):
-    with written_whole(OUT/name) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file: csv.writer(file).writerows([header, *rows])
+    with written_whole(OUT/name) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file: csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 def read_rows(name):
     return list(csv.reader((OUT/name).open(encoding='utf-8')))[1:] if (OUT/name).exists() else []
