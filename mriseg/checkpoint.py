@@ -70,6 +70,10 @@ class Model:
         if not 0 < self.threshold < 1: raise ValueError(f'the threshold is a probability between 0 and 1, but it is {self.threshold}')
         if self.spacing is not None and (len(self.spacing) != 2 or not all(0 < mm < 1000 for mm in self.spacing)): raise ValueError(f'the spacing is two lengths in mm, but it is {self.spacing}')
 
+    def scans(self, part:str) -> set[str]: # fingerprints
+        "The scans of a part ('train' or 'valid') of its own training, and of that of the base it came from."
+        return {content for facts in (self.facts, self.facts.get('base', {})) for scans in facts.get(part, {}).values() for content in scans}
+
 FORMAT = 'mriseg model 1'
 
 def describe_model(model:Model) -> dict: # of JSON values

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from fastcore.script import call_parse
 
-from .adapt import FEWEST_TO_PUT_ASIDE, STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences
+from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split
 from .audit import BACKENDS, audit_operators, self_test
 from .cache import build_cache
 from .case import Case
@@ -332,8 +332,7 @@ def mriseg_transfer(
     cases = [case for case in _find(data, pattern) if case.label and case.part != 'test']
     if not cases: raise ValueError(f'no case in {data} has a label to learn from; add files named like CASE_seg.nii.gz')
     classes = parse_structures(structures) if structures else dict(cases[0].label_names) or dict(base.structures)
-    few = valid is None and len(cases) < FEWEST_TO_PUT_ASIDE and not given_split(cases)
-    split = Split(cases, []) if few else _choose_split(cases, valid, seed)
+    split = _choose_split(cases, valid, seed) if valid is not None else given_split(cases) or usual_split(cases, seed=seed)
     names = _choose_sequences(cases, sequences) if sequences else usual_sequences(base, [*split.train, *split.valid])
     print(describe_device(chosen, default_precision(chosen)))
     _tell_plan(cases, split, names, classes)

@@ -12,7 +12,7 @@ import csv
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from .cache import CachedCase
 from .checkpoint import load_model
 from .dataset import SliceDataset
 from .device import default_precision
-from .files import claim_folder, written_whole
+from .files import claim_folder, write_csv
 from .metrics import Summary, summarise
 from .report import read_run
 from .train import Settings, judge_case
@@ -78,10 +78,8 @@ def drawn_cases(
 
 # %% ../nbs/15_curve.ipynb #114f2873
 def _write_curve(path:Path, trained:Sequence[Trained], structures:Sequence[str]) -> None:
-    with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:
-        table = csv.writer(file)
-        table.writerow(['size', 'draw', 'start', 'seconds', 'case', *structures])
-        for t in trained: table.writerows([t.size, t.draw, t.start, f'{t.seconds:.1f}', case, *(f'{dice:.4f}' for dice in scores)] for case, scores in t.case_dice.items())
+    rows = [(t.size, t.draw, t.start, f'{t.seconds:.1f}', case, *(f'{dice:.4f}' for dice in scores)) for t in trained for case, scores in t.case_dice.items()]
+    write_csv(path, [('size', 'draw', 'start', 'seconds', 'case', *structures), *rows])
 
 def read_curve(
     folder:Path,
@@ -106,8 +104,7 @@ def learning_curve(
     "Train on nested subsets of the cases, with the base and from scratch, equally long."
     if not task.valid: raise ValueError('a learning curve needs cases put aside to measure on; label a few more, or put some of them aside (--valid)')
     folder, done, known_draws = Path(folder), read_curve(folder), set()
-    scans = {kind: {case.case_id: case.path.stem for case in cases} for kind, cases in dict(train=task.train, valid=task.valid).items()}
-    claim_folder(folder, dict(settings=asdict(settings), base=task.base_facts, structures=dict(task.structures), **scans), begun=(folder/'settings.json').exists())
+    claim_folder(folder, task.identity(settings), begun=(folder/'settings.json').exists())
     for size, draw in planned_trainings(len(task.train), draws):
         cases = drawn_cases(task, size, draw, seed=settings.seed)
         if not cases or (drawn := frozenset(case.case_id for case in cases)) in known_draws: continue

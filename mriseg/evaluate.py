@@ -6,7 +6,6 @@
 __all__ = ['flair_threshold_mask', 'ScoreRow', 'evaluate_case', 'write_scores', 'score_table', 'score_subsets', 'subset_table']
 
 # %% ../nbs/14_evaluate.ipynb #62439c24
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,7 +17,7 @@ import torch
 
 from .case import Case, read_case
 from .checkpoint import Model
-from .files import written_whole
+from .files import write_csv
 from .metrics import overlap_scores, score_masks, summarise
 from .predict import predict_examination, present_sequences, write_masks
 from .preprocess import check_label_values, structure_masks, z_score
@@ -50,7 +49,7 @@ class ScoreRow:
 
 def _seen(model:Model, examination:Examination) -> str:
     scans = {content_hash(volume) for volume in examination.sequences.values()}
-    return next((part for part in ('train', 'valid') for facts in (model.facts, model.facts.get('base', {})) for known in facts.get(part, {}).values() if scans & set(known)), '')
+    return next((part for part in ('train', 'valid') if scans & model.scans(part)), '')
 
 def evaluate_case(
     model:Model,
@@ -77,11 +76,8 @@ def evaluate_case(
 # %% ../nbs/14_evaluate.ipynb #63e631db
 def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
     "Write the rows as CSV; what is undefined is left empty."
-    with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:
-        table = csv.writer(file)
-        table.writerow([field.name for field in fields(ScoreRow)])
-        for row in rows:
-            table.writerow(['' if isinstance(v, float) and math.isnan(v) else f'{v:.5f}' if isinstance(v, float) else v for v in asdict(row).values()])
+    cell = lambda value: value if not isinstance(value, float) else '' if math.isnan(value) else f'{value:.5f}'
+    write_csv(path, [[field.name for field in fields(ScoreRow)], *([cell(value) for value in asdict(row).values()] for row in rows)])
 
 def score_table(rows:Sequence[ScoreRow]) -> str: # lines to print
     "The rows as text, worst first, with a summary below: each structure's Dice over the cases that have it, for model and trivial answers alike."

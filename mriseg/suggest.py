@@ -6,7 +6,6 @@
 __all__ = ['WORTH_COUNTING', 'disagreement', 'Suggestion', 'suggest_cases', 'write_suggestions']
 
 # %% ../nbs/15_suggest.ipynb #8f5edd6c
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from tqdm.auto import tqdm
 
 from .case import Case
 from .checkpoint import Model
-from .files import written_whole
+from .files import write_csv
 from .predict import examination_images, read_unlabelled, sampled_probabilities
 
 # %% ../nbs/15_suggest.ipynb #64fbe8c1
@@ -60,7 +59,4 @@ def suggest_cases(
 
 def write_suggestions(path:Path, suggestions:Sequence[Suggestion]) -> None:
     "Write the ranking as CSV."
-    with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:
-        table = csv.writer(file)
-        table.writerow(['case', 'disagreement', 'fault'])
-        table.writerows([one.case_id, '' if one.fault else f'{one.disagreement:.4f}', one.fault] for one in suggestions)
+    write_csv(path, [('case', 'disagreement', 'fault'), *((one.case_id, '' if one.fault else f'{one.disagreement:.4f}', one.fault) for one in suggestions)])

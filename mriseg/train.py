@@ -29,7 +29,7 @@ from . import __version__
 from .augment import augment, draw_augmentation
 from .cache import CachedCase
 from .checkpoint import Model, TrainingState, save_model
-from .dataset import SliceDataset, balanced_batches, load_batches
+from .dataset import SliceDataset, balanced_batches, drawn_slices, load_batches
 from .device import PRECISIONS, Precision, autocasting, default_precision, keep_memory, loss_scaler, memory_in_use, release_memory, to_device
 from .files import claim_folder, sweep_unfinished, write_json, written_whole
 from .loss import balancing_weight, marking_loss, reference_losses, segmentation_loss
@@ -198,8 +198,7 @@ def drawn_share(slices:SliceDataset) -> np.ndarray: # (S,)
     "The share of voxels in the batches, as `balanced_batches` draws them, that belong to each structure."
     for n, name in enumerate(slices.structures):
         if not any(case.voxels[n] for case in slices.cases): raise ValueError(f"no training case holds any voxel of the structure '{name}'; check its label values")
-    drawn = min(2*slices.present.any(axis=1).sum(), len(slices))
-    return np.sum([case.voxels for case in slices.cases], axis=0)/(drawn*slices.size[0]*slices.size[1])
+    return np.sum([case.voxels for case in slices.cases], axis=0)/(drawn_slices(slices.present)*slices.size[0]*slices.size[1])
 
 def structure_weight(
     slices:SliceDataset,
@@ -253,11 +252,10 @@ def _plan(run:_Run, number:int) -> list[list[int]]: # slice numbers, batch by ba
     looks = range(first//length, (first + steps - 1)//length + 1)
     return [batch for n in looks for batch in look(epoch=n)][first - looks[0]*length:][:steps]
 
-def _set_parts(state:TrainingState, run:_Run, progress:float) -> None:
-    "Give each part of the network its learning rate, and let only those that learn follow the statistics of the batches."
-    for group in state.optimizer.param_groups: group['lr'] = run.settings.learning_rate*group['share']*rate_factor(progress, group['starts'])
-    for name, module in state.network.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm): module.train(progress >= _part_of(name, run.settings).starts)
+def _late_statistics(state:TrainingState, run:_Run) -> list[tuple[nn.Module, float]]:
+    "The normalisations that follow the statistics of the batches only from a point of the run on, and that point."
+    norms = {name: module for name, module in state.network.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    return [(module, starts) for name, module in norms.items() if (starts := _part_of(name, run.settings).starts)]
 
 def _part_of(name:str, settings:Settings) -> Part:
     "The part that a tensor or module belongs to."
@@ -272,13 +270,15 @@ def _one_pass(state:TrainingState, run:_Run, loader:DataLoader, network:nn.Modul
     pos_weight = structure_weight(run.slices, settings.pos_weight).to(device)
     begun, before, saved, feed = time.perf_counter(), (state.seconds, state.training), time.perf_counter(), iter(loader)
     state.network.train()
+    late = _late_statistics(state, run)
     for _ in tqdm(loader.sampler, f'epoch {len(state.history) + 1}', initial=state.done, total=len(batches), leave=False, disable=not processes.first):
         asked = time.perf_counter()
         progress = _progress(state, run, len(batches), before[0] + asked - begun)
         if progress >= 1: break
         images, masks = (to_device(t, device, precision) for t in next(feed))
         state.waiting += time.perf_counter() - asked
-        _set_parts(state, run, progress)
+        for group in state.optimizer.param_groups: group['lr'] = settings.learning_rate*group['share']*rate_factor(progress, group['starts'])
+        for module, starts in late: module.train(progress >= starts)
         drawn = draw_augmentation(settings.batch_size, images.shape[1], _seeded(settings, state.steps, processes.rank), strength=settings.augmentation, mirror=settings.mirror, sequence_dropout=settings.sequence_dropout)
         images, masks = augment(images, masks, drawn.part(processes.rank, processes.count))
         state.loss += training_step(network, state.optimizer, images, masks, pos_weight, precision=precision, scaler=state.scaler, processes=processes)

@@ -6,10 +6,9 @@
 __all__ = ['base_as_is', 'Candidate', 'spared', 'Outcome', 'transfer']
 
 # %% ../nbs/15_transfer.ipynb #10a2eb58
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from .cache import CachedCase
 from .checkpoint import Model, load_model, save_model
 from .dataset import SliceDataset
 from .device import default_precision
-from .files import claim_folder, written_whole
+from .files import claim_folder, write_csv
 from .report import read_run
 from .train import Settings, judge_case
 
@@ -139,8 +138,7 @@ def transfer(
 ) -> Outcome:
     "Train from the base and from scratch, compare them with each other and with the base, and keep the best."
     folder = Path(run_folder)
-    scans = {kind: {case.case_id: case.path.stem for case in cases} for kind, cases in dict(train=task.train, valid=task.valid).items()}
-    claim_folder(folder, dict(settings=asdict(settings), base=task.base_facts, structures=dict(task.structures), **scans), begun=(folder/'settings.json').exists())
+    claim_folder(folder, task.identity(settings), begun=(folder/'settings.json').exists())
     write_origins(folder/'origins.csv', adapt_model(task.base, task.sequences, task.structures)[1])
     judge, candidates = _by_put_aside if task.valid else _by_leaving_out, []
     unseen = task.valid or [case for fold in spared(task) for case in fold]
@@ -160,7 +158,5 @@ def transfer(
     return Outcome(tuple(candidates), chosen, load_model(folder), warning)
 
 def _write_candidates(path:Path, candidates:Sequence[Candidate], structures:Sequence[str]) -> None:
-    with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:
-        table = csv.writer(file)
-        table.writerow(['start', 'passes', 'case', *structures])
-        for one in candidates: table.writerows([one.start, one.passes, case, *(f'{dice:.4f}' for dice in scores)] for case, scores in one.case_dice.items())
+    rows = [(one.start, one.passes, case, *(f'{dice:.4f}' for dice in scores)) for one in candidates for case, scores in one.case_dice.items()]
+    write_csv(path, [('start', 'passes', 'case', *structures), *rows])
