@@ -9,7 +9,6 @@ __all__ = ['FIRST', 'LOOKS', 'FEWEST_TO_PUT_ASIDE', 'JOINS', 'ENCODER_RATE', 'CO
            'few_case_settings', 'batch_that_fits', 'fit_task']
 
 # %% ../nbs/15_adapt.ipynb #ade9009f
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +20,7 @@ from torch.optim.swa_utils import update_bn
 
 from .cache import CachedCase, build_cache
 from .case import Case, read_case
-from .checkpoint import Model
+from .checkpoint import Model, weights_hash
 from .dataset import SliceDataset, balanced_batches, drawn_slices
 from .files import write_csv
 from .segnet import SegNet
@@ -127,10 +126,9 @@ class Task:
 
     @property
     def base_facts(self) -> dict: # which network it is, and the scans that it, or a base of it, was trained on and chosen by
-        earlier, digest = self.base.facts.get('base', {}), hashlib.sha256()
-        for name, tensor in sorted(self.base.network.state_dict().items()): digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        earlier = self.base.facts.get('base', {})
         scans = {part: {**self.base.facts.get(part, {}), **{f'earlier {case}': known for case, known in earlier.get(part, {}).items()}} for part in ('train', 'valid')}
-        return dict(weights=digest.hexdigest()[:16], **scans)
+        return dict(weights=weights_hash(self.base), **scans)
 
     def identity(self, settings:Settings) -> dict: # for `claim_folder`
         "What makes work on this task, with these settings, that and no other."

@@ -6,13 +6,13 @@
 __all__ = ['PARTS', 'Case', 'Fault', 'salvage_case', 'read_case']
 
 # %% ../nbs/04_case.ipynb #2b621daa
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from .files import can_name_files
 from .volume import Examination, Volume, read_channels, read_volume, same_grid
 
 # %% ../nbs/04_case.ipynb #d20c656d
@@ -31,7 +31,7 @@ class Case:
     person: str = '' # whose examination it is, if the data set says so
 
     def __post_init__(self):
-        if not self.case_id or self.case_id[0] == '.' or re.search(r'[/\\:*?"<>|\x00-\x1f]', self.case_id):
+        if not can_name_files(self.case_id):
             raise ValueError(f"'{self.case_id}' can't be the id of a case, since files are named after it; use letters, digits, - and _")
         if self.part not in ('', *PARTS): raise ValueError(f"case {self.case_id}: there is no part '{self.part}' of a data set; use one of {', '.join(PARTS)}, or nothing")
 

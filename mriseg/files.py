@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['written_whole', 'sweep_unfinished', 'write_json', 'write_csv', 'read_json', 'refuse_occupied', 'claim_folder',
-           'file_hash']
+           'file_hash', 'can_name_files']
 
 # %% ../nbs/00_files.ipynb #9711af43
 import csv
@@ -78,7 +78,7 @@ def refuse_occupied(run_folder:Path) -> None:
     "Refuse a folder that holds something else than a run."
     if not run_folder.exists() or (run_folder/'settings.json').exists(): return
     if not run_folder.is_dir() or any(not path.name.startswith('.') for path in run_folder.iterdir()):
-        raise ValueError(f'{run_folder} is there already and holds no run of mriseg_train; give a new folder')
+        raise ValueError(f'{run_folder} is there already and holds something else than this command writes; give a new folder')
 
 def _difference(name:str, then:Any, now:Any) -> str:
     if not (isinstance(then, dict) and isinstance(now, dict)): return f'there {name} = {then}, but now {name} = {now}'
@@ -105,3 +105,8 @@ def claim_folder(
 def file_hash(path:Path) -> str: # 64 hexadecimal digits
     "SHA-256 of the bytes of a file."
     with Path(path).open('rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
+
+# %% ../nbs/00_files.ipynb #efb2f766
+def can_name_files(text:str) -> bool:
+    "Whether a file can be called so on Linux, macOS and Windows, and doesn't hide or lead elsewhere."
+    return bool(text) and text[0] != '.' and not re.search(r'[/\\:*?"<>|\x00-\x1f]', text)

@@ -54,7 +54,7 @@ def suggest_cases(
     for case in tqdm(cases, 'looking at cases', leave=False):
         try: images, _ = examination_images(model, read_unlabelled(model, case))
         except (ValueError, OSError) as error: found.append(Suggestion(case.case_id, math.nan, str(error)))
-        else: found.append(Suggestion(case.case_id, disagreement(sampled_probabilities(model, images, device))))
+        else: found.append(Suggestion(case.case_id, disagreement(np.stack(list(sampled_probabilities(model, images, device))))))
     return sorted(found, key=lambda one: (bool(one.fault), -one.disagreement))
 
 def write_suggestions(path:Path, suggestions:Sequence[Suggestion]) -> None:

@@ -106,7 +106,7 @@ def slice_probabilities(
     filled = (images != 0).flatten(1).any(1).nonzero().flatten()
     found = []
     for some in filled.split(batch_size):
-        batch = torch.zeros(batch_size, *images.shape[1:])
+        batch = torch.zeros(len(some) if device.type == 'cpu' and len(some) else batch_size, *images.shape[1:]) # GPUs want all batches of one size
         batch[:len(some)] = images[some]
         with autocasting(device, precision): logits = network(to_device(batch, device, precision))
         found.append(torch.sigmoid(logits[:len(some)].float()).cpu())

@@ -33,7 +33,7 @@ def base_as_is(
     missing = set(base.sequences) - set(task.sequences)
     if set(wanted) - set(base.structures) or set(task.sequences) - set(base.sequences) or missing and not base.any_sequences: return None
     model, _ = adapt_model(base, task.sequences, wanted)
-    return replace(model, threshold=base.threshold, any_sequences=base.any_sequences and not missing, spacing=task.train[0].spacing, facts=base.facts)
+    return replace(model, threshold=base.threshold, keep_largest=base.keep_largest, minimum_ml=base.minimum_ml, any_sequences=base.any_sequences and not missing, spacing=task.train[0].spacing, facts=base.facts)
 
 # %% ../nbs/15_transfer.ipynb #5f2c1c32
 @dataclass(frozen=True)
