@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
-           'mriseg_evaluate', 'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
+           'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
 
 # %% ../nbs/18_cli.ipynb #4fc53f85
 import sys
@@ -16,23 +16,24 @@ from pathlib import Path
 
 import torch
 from fastcore.script import call_parse
+from tqdm.auto import tqdm
 
 from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split
 from .audit import BACKENDS, audit_operators, self_test
 from .cache import build_cache
 from .case import Case
 from .finding import CaseList, find_cases
-from .checkpoint import Model, find_model, load_model
+from .checkpoint import Model, find_model, load_model, save_model
+from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .dataset import SliceDataset
 from .device import default_device, default_precision, describe_device
-from .evaluate import evaluate_case, score_subsets, score_table, subset_table, write_scores
-from .files import refuse_occupied, written_whole
+from .evaluate import comparison_table, evaluate_case, read_scores, score_subsets, score_table, subset_table, write_scores
+from .files import claim_folder, refuse_occupied, written_whole
 from .inspection import check_cases
-from .lesions import describe_lesions, find_lesions, midline_mm
 from .phantom import write_phantoms
-from .predict import predict_examination, read_unlabelled, write_masks
 from .processes import current_processes, joined_processes, own_device
+from .scoresheet import write_score_sheet
 from .segnet import SegNet, preset_config
 from .show import show_table
 from .split import Split, given_split, persons, read_split, select_cases, split_cases
@@ -41,6 +42,7 @@ from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import transfer
 from .vgg16 import count_origins, read_vgg16_bn, start_from_vgg16
 from .volume import read_volume, reorient
+from .worklist import Extras, predict_cases, rule_of, write_summary
 
 # %% ../nbs/18_cli.ipynb #9ecb79bf
 if __name__ == '__main__' and '__file__' in globals(): # in a notebook there is no file
@@ -216,6 +218,56 @@ def mriseg_train(
     print(f'how it learned: {out/"report.html"}')
 
 # %% ../nbs/18_cli.ipynb #2a3a84f3
+def _tell(faults:Sequence[str], cases:Sequence[Case]) -> None:
+    if faults: raise ValueError('\n'.join([f'{len(faults)} of {len(cases)} cases could not be done:', *faults]))
+
+def _with_rule(model:Model, threshold:float|None, keep_largest:str|None, minimum_ml:float|None) -> Model:
+    "A model that makes its masks in another way than it was told to."
+    if keep_largest not in (None, 'yes', 'no'): raise ValueError(f"--keep_largest is yes or no, but it is '{keep_largest}'")
+    given = dict(threshold=threshold, keep_largest=None if keep_largest is None else keep_largest == 'yes', minimum_ml=minimum_ml)
+    return replace(model, **{name: value for name, value in given.items() if value is not None})
+
+def _choose_extras(maps:str|None, pictures:bool) -> Extras:
+    wanted = parse_names(maps) if maps else ()
+    for name in wanted:
+        if name not in ('probability', 'uncertainty'): raise ValueError(f"there is no map '{name}'; the maps are probability and uncertainty")
+    return Extras('probability' in wanted, 'uncertainty' in wanted, pictures)
+
+@call_parse
+@plain_errors()
+def mriseg_predict(
+    data:Path, # folder of cases or of one case, or a CSV file with a row per case
+    model:Path=None, # folder of a run, or a model file (required)
+    out:Path=None, # folder for what is found (required): a new one, or that of the same work, which then goes on
+    threshold:float=None, # probability from which a voxel is marked; default: as the model says
+    keep_largest:str=None, # yes or no: keep only the largest piece of each structure; default: as the model says
+    minimum_volume:float=None, # mL; smaller pieces are left out; default: as the model says
+    maps:str=None, # probability, uncertainty, or both with a comma between them: maps beside the masks
+    pictures:bool=False, # a picture with numbered outlines for every case
+    pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
+    device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
+):
+    "Write a mask and a table of lesions for every case, on the case's own grid."
+    model, out, processes = _needed(model, '--model'), _needed(out, '--out'), current_processes()
+    _refuse_inside(out, data)
+    chosen, trained, extras = own_device(device), _with_rule(load_model(model), threshold, keep_largest, minimum_volume), _choose_extras(maps, pictures)
+    cases, reports = _find(data, pattern), []
+    mine = processes.share(cases)
+    try:
+        for report in tqdm(predict_cases(trained, mine, out, extras=extras, device=chosen), 'predicting', len(mine), leave=False):
+            tqdm.write(str(report))
+            reports.append(report)
+    finally:
+        if processes.count == 1 and reports: write_summary(out, reports)
+    by_case = {report.case_id: report for some in processes.gather(reports) for report in some}
+    reports = [by_case[case.case_id] for case in cases]
+    if processes.first: write_summary(out, reports)
+    faults, before = [report.fault for report in reports if report.fault], sum(report.done_before for report in reports)
+    print(f'masks and lesions of {len(cases) - len(faults)} cases in {out}' + (f', of which {before} were done before' if before else '') + f'; a line for each in {out/"summary.csv"}')
+    _tell(faults, cases)
+
+
+# %% ../nbs/18_cli.ipynb #f6a376cd
 def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
     "Do something with each case and print what it says; faulty cases don't keep the others from it."
     faults, processes = [], current_processes()
@@ -224,40 +276,12 @@ def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what
         except (ValueError, OSError) as error: faults.append(str(error))
     return sum(processes.gather(faults), [])
 
-def _tell(faults:list[str], cases:list[Case]) -> None:
-    if faults: raise ValueError('\n'.join([f'{len(faults)} of {len(cases)} cases could not be done:', *faults]))
-
-@call_parse
-@plain_errors()
-def mriseg_predict(
-    data:Path, # folder of cases or of one case, or a CSV file with a row per case
-    model:Path=None, # folder of a run, or a model file (required)
-    out:Path=None, # folder for the masks (required): CASE_mask.nii.gz, on the grid of the case
-    pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
-    device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
-):
-    "Write a mask for every case, on the case's own grid."
-    model, out = _needed(model, '--model'), _needed(out, '--out')
-    _refuse_inside(out, data)
-    chosen, trained, cases = own_device(device), load_model(model), _find(data, pattern)
-    def predict(case:Case) -> str:
-        examination = read_unlabelled(trained, case)
-        prediction = predict_examination(trained, examination, device=chosen)
-        write_masks(prediction, out)
-        middle = midline_mm(examination)
-        without = f" (without {', '.join(prediction.missing)})" if prediction.missing else ''
-        return f'{case.case_id}{without}: ' + '; '.join(describe_lesions(find_lesions(mask, prediction.probabilities[name], midline=middle), name) for name, mask in prediction.masks.items())
-    faults = _for_each(cases, predict)
-    print(f'masks of {len(cases) - len(faults)} cases in {out}')
-    _tell(faults, cases)
-
-# %% ../nbs/18_cli.ipynb #f6a376cd
 @call_parse
 @plain_errors()
 def mriseg_evaluate(
     data:Path, # folder of labelled cases, or a CSV file with a row per case
     model:Path=None, # folder of a run, or a model file (required)
-    out:Path=None, # folder for scores.csv and the predicted masks (required)
+    out:Path=None, # folder for scores.csv, scores.html and the predicted masks (required)
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
     subsets:bool=False, # score every part of the sequences, for a model that was trained with --sequence_dropout
@@ -271,6 +295,8 @@ def mriseg_evaluate(
         aside = trained.facts.get('valid', {})
         found = [case for case in found if case.case_id in aside] if cases == 'valid' else select_cases(Path(cases), found)
         if not found: raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(aside) or 'none'}")
+    if not found: raise ValueError(f'no case in {data} has a label to score against; add files named like CASE_seg.nii.gz')
+    claim_folder(out, dict(rule_of(trained, chosen), subsets=subsets), begun=(out/'settings.json').exists())
     if subsets:
         by_part = score_subsets(trained, found, device=chosen)
         for part, some in by_part.items(): write_scores(out/f"scores_{'+'.join(part)}.csv", some)
@@ -284,9 +310,41 @@ def mriseg_evaluate(
         return f'{case.case_id}: Dice ' + ', '.join(f'{row.dice:.3f}' for row in new)
     faults = _for_each(found, evaluate)
     if rows := sum(current_processes().gather(rows), []):
-        if current_processes().first: write_scores(out/'scores.csv', rows)
-        print(f'\n{score_table(rows)}\nscores: {out/"scores.csv"}; masks: {out/"masks"}')
+        print(f'\n{score_table(rows)}')
+        if current_processes().first:
+            write_scores(out/'scores.csv', rows)
+            write_score_sheet(out/'scores.html', rows, found, trained, out/'masks', title=f'{model} on {data}', faults=faults)
+        print(f'scores: {out/"scores.csv"}; as a page with pictures: {out/"scores.html"}; masks: {out/"masks"}')
     _tell(faults, found)
+
+# %% ../nbs/18_cli.ipynb #1132accd
+@call_parse
+@plain_errors()
+def mriseg_choose(
+    data:Path, # folder of the labelled cases that the model was trained on, or a CSV file with a row per case
+    model:Path=None, # folder of a run, or a model file (required); what is chosen is written into it
+    pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
+    device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
+):
+    "Choose threshold and smallest piece by the cases put aside in training, and keep them in the model."
+    path, chosen = find_model(_needed(model, '--model')), own_device(device)
+    if path.name != 'model.safetensors': raise ValueError(f'{path} is not named model.safetensors, so what is chosen could not be written beside its description; give the folder of a run')
+    trained = load_model(path)
+    aside = [case for case in _find(data, pattern) if case.case_id in trained.facts.get('valid', {})]
+    if not aside: raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(trained.facts.get('valid', {})) or 'none'}")
+    better, choice = choose_rule(trained, aside, device=chosen)
+    if current_processes().first: save_model(path.parent, better)
+    print(f'{choice}\nkept in {path}')
+
+@call_parse
+@plain_errors()
+def mriseg_compare(
+    first:Path, # folder that mriseg_evaluate wrote for one model, or its scores.csv
+    second:Path, # the same for another model
+):
+    "Compare two models case by case: the scores of the second minus those of the first."
+    tables = [read_scores(path/'scores.csv' if path.is_dir() else path) for path in (Path(first), Path(second))]
+    print(comparison_table(*tables))
 
 # %% ../nbs/18_cli.ipynb #501bc84f
 def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.device) -> None:

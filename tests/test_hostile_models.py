@@ -88,6 +88,8 @@ FILES = {
     'threshold_nan.safetensors': described(lambda facts: facts.update(threshold=float('nan'))), 'threshold_2.safetensors': described(lambda facts: facts.update(threshold=2)),
     'spacing_3.safetensors': described(lambda facts: facts.update(spacing=[1, 1, 1])), 'spacing_negative.safetensors': described(lambda facts: facts.update(spacing=[1, -1])),
     'spacing_text.safetensors': described(lambda facts: facts.update(spacing='11')), 'facts_text.safetensors': described(lambda facts: facts.update(facts='none')),
+    'minimum_text.safetensors': described(lambda facts: facts.update(minimum_ml='much')), 'minimum_nan.safetensors': described(lambda facts: facts.update(minimum_ml=float('nan'))),
+    'minimum_negative.safetensors': described(lambda facts: facts.update(minimum_ml=-1)), 'keep_largest_text.safetensors': described(lambda facts: facts.update(keep_largest='yes')),
     'one_less.safetensors': tensors(lambda held: held.pop('head.bias')), 'one_more.safetensors': tensors(lambda held: held.update(more=torch.zeros(1))),
     'renamed.safetensors': tensors(lambda held: held.update(heed=held.pop('head.bias'))), 'other_shape.safetensors': tensors(lambda held: held.update({'head.bias': torch.zeros(2)})),
     'short_numbers.safetensors': tensors(lambda held: held.update({'head.bias': held['head.bias'].half()})), 'whole_numbers.safetensors': tensors(lambda held: held.update({'head.bias': torch.zeros(1, dtype=torch.int64)})),

@@ -9,6 +9,7 @@ BASE is the folder of a run such as `mriseg_train brats2018 --valid aside.txt --
 """
 import csv, os, sys, tempfile
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -63,22 +64,19 @@ def curve(base):
 
 def ms(base):
     cases, rows = sorted(find_cases(DATA/'ms'), key=lambda case: case.case_id), read_rows('ms.csv')
-    for learn, judge in (cases, cases[::-1]):
-        task = prepare_task(base, [learn], dict(lesion=(1,)), SCRATCH/'cache')
-        for start in ('base', *STARTS):
-            for seed in range(1 if start == 'base' else 2):
-                if [learn.case_id, start, str(seed)] in [row[:3] for row in rows]: continue
-                run = SCRATCH/'ms'/learn.case_id/f'{start}_{seed}'
-                if start == 'base': model = base_as_is(task)
-                else:
-                    for _ in fit_task(task, start, settings=few_case_settings(seed=seed), run_folder=run, device=CPU): pass
-                    model = load_model(run/'last')
-                mask = predict_case(model, judge, device=CPU).masks['lesion']
-                truth = structure_masks(read_case(judge, ('flair',), needs_label=True).label, task.structures)[0]
-                found = detect_lesions(mask, Volume(truth, mask.affine), minimum_ml=0.01)
-                rows.append([learn.case_id, start, str(seed), judge.case_id, *(f'{score:.4f}' for score in overlap_scores(mask.array, truth)), found.found, found.missed, found.false])
-                print(*rows[-1], flush=True)
-                write_rows('ms.csv', ['learned_from', 'start', 'seed', 'judged_on', 'dice', 'sensitivity', 'precision', 'found', 'missed', 'false'], rows)
+    for seed, (learn, judge), start in product(range(2), (cases, cases[::-1]), ('base', *STARTS)):
+        if (start, seed) == ('base', 1) or [learn.case_id, start, str(seed)] in [row[:3] for row in rows]: continue # untrained: no seed
+        task, run = prepare_task(base, [learn], dict(lesion=(1,)), SCRATCH/'cache'), SCRATCH/'ms'/learn.case_id/f'{start}_{seed}'
+        if start == 'base': model = base_as_is(task)
+        else:
+            for _ in fit_task(task, start, settings=few_case_settings(seed=seed), run_folder=run, device=CPU): pass
+            model = load_model(run/'last')
+        mask = predict_case(model, judge, device=CPU).masks['lesion']
+        truth = structure_masks(read_case(judge, ('flair',), needs_label=True).label, task.structures)[0]
+        found = detect_lesions(mask, Volume(truth, mask.affine), minimum_ml=0.01)
+        rows.append([learn.case_id, start, str(seed), judge.case_id, *(f'{score:.4f}' for score in overlap_scores(mask.array, truth)), found.found, found.missed, found.false])
+        print(*rows[-1], flush=True)
+        write_rows('ms.csv', ['learned_from', 'start', 'seed', 'judged_on', 'dice', 'sensitivity', 'precision', 'found', 'missed', 'false'], rows)
 
 def suggest(base, begin=2, more=5, draws=5):
     split, rows = hippocampi(), read_rows('suggest.csv')
