@@ -66,7 +66,7 @@ def write_json(path:Path, content:Any) -> None:
 
 def write_csv(path:Path, rows:Iterable[Sequence]) -> None:
     "Write rows, the names of the columns first, as CSV, whole or not at all."
-    with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file: csv.writer(file).writerows(rows)
+    with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file: csv.writer(file, lineterminator='\n').writerows(rows)
 
 def read_json(path:Path) -> Any:
     "Read a JSON file, and say which one it was if it can't be read."

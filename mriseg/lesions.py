@@ -120,14 +120,16 @@ def draw_lesions(
     title:str='',
 ) -> Figure:
     "The largest lesions, outlined and numbered, each in the axial slice through its middle; the middle of the volume without any."
-    upright, window, drawn = reorient(volume), grey_window(volume.array), lesions[:MOST_DRAWN]
+    upright, window = reorient(volume), grey_window(volume.array)
+    drawn = ([lesion for lesion in lesions if lesion.volume_ml >= SPECK_ML] or lesions)[:MOST_DRAWN] # specks only where there is nothing else
     places = list(zip(drawn, _anchors(mask, drawn)))
     slices = {int(place[2]): lesion for lesion, place in reversed(places)} or {upright.shape[2]//2: None}
     figure = Figure(figsize=(max(2.6*len(slices), 6), 3.6), layout='constrained')
     for axis, (k, lesion) in zip(figure.subplots(1, len(slices), squeeze=False)[0], sorted(slices.items())):
         draw_slice(axis, volume, slice_index=k, masks={'mask': mask}, window=window)
-        axis.set_title(f'slice {k}' + (f': {lesion.number}, {lesion.volume_ml:.2g} mL' if lesion else ''), fontsize='small')
+        axis.set_title(f'slice {k}' + (f': {lesion.number}, {lesion.volume_ml:.{1 if lesion.volume_ml >= 1 else 2}f} mL' if lesion else ''), fontsize='small')
         for one, (i, j, own) in places:
-            if own == k: axis.text(upright.shape[0] - 1 - i, upright.shape[1] - 1 - j, one.number, color='w', fontsize='small', weight='bold', ha='center', va='center')
+            if own == k: axis.annotate(one.number, (upright.shape[0] - 1 - i, upright.shape[1] - 1 - j), (14, 14), textcoords='offset points', color='w', fontsize='small', weight='bold',
+                                       bbox=dict(boxstyle='round,pad=0.15', facecolor='k', edgecolor='none', alpha=0.6), arrowprops=dict(arrowstyle='-', color='w', linewidth=0.8))
     figure.suptitle('\n'.join(wrap(title, 34*max(len(slices), 2))), fontsize='small', parse_math=False)
     return figure
