@@ -233,6 +233,7 @@ def _choose_extras(maps:str|None, pictures:bool) -> Extras:
         if name not in ('probability', 'uncertainty'): raise ValueError(f"there is no map '{name}'; the maps are probability and uncertainty")
     return Extras('probability' in wanted, 'uncertainty' in wanted, pictures)
 
+# %% ../nbs/18_cli.ipynb #4217c318
 @call_parse
 @plain_errors()
 def mriseg_predict(
@@ -266,7 +267,6 @@ def mriseg_predict(
     print(f'masks and lesions of {len(cases) - len(faults)} cases in {out}' + (f', of which {before} were done before' if before else '') + f'; a line for each in {out/"summary.csv"}')
     _tell(faults, cases)
 
-
 # %% ../nbs/18_cli.ipynb #f6a376cd
 def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
     "Do something with each case and print what it says; faulty cases don't keep the others from it."
@@ -276,6 +276,7 @@ def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what
         except (ValueError, OSError) as error: faults.append(str(error))
     return sum(processes.gather(faults), [])
 
+# %% ../nbs/18_cli.ipynb #a395e06a
 @call_parse
 @plain_errors()
 def mriseg_evaluate(
@@ -376,7 +377,7 @@ def mriseg_transfer(
     minutes:float=None, # of each training; default: fifteen hundred steps
     sided:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
     curve:bool=False, # measure what 1, 2, 5, … of the cases bring, and what more would
-    suggest:Path=None, # folder of cases without labels: say which of them to label next
+    suggest:Path=None, # folder of cases without labels: say of which of them the network is least sure
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
     seed:int=0, # of weights, split, drawing and alterations
@@ -406,7 +407,7 @@ def mriseg_transfer(
         if not unlabelled: raise ValueError(f'every case in {suggest} has a label already; give a folder of cases that have none')
         ranked = suggest_cases(outcome.model, unlabelled, device=chosen)
         write_suggestions(out/'suggestions.csv', ranked)
-        print('label next: ' + (', '.join(f'{one.case_id} ({one.disagreement:.2f})' for one in ranked[:5] if not one.fault) or 'none could be read') + f'; all of them in {out/"suggestions.csv"}')
+        print('least sure of: ' + (', '.join(f'{one.case_id} ({one.disagreement:.2f})' for one in ranked[:5] if not one.fault) or 'none could be read') + f'; all of them in {out/"suggestions.csv"}')
         _tell([one.fault for one in ranked if one.fault], ranked)
 
 # %% ../nbs/18_cli.ipynb #16b2dc4c

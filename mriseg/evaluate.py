@@ -133,6 +133,7 @@ def _table_lines(rows:Sequence[ScoreRow]) -> list[str]:
         lines.append(f'{row.case:{width}} {row.structure:14} {numbers}  {row.lesions_found:13d}, {row.lesions_missed:6d}, {row.lesions_false:5d}  {row.seen}')
     return lines
 
+# %% ../nbs/14_evaluate.ipynb #3d5bb848
 def healthy_line(
     rows:Sequence[ScoreRow], # of one structure
 ) -> str: # '' if every case has the structure
