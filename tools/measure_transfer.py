@@ -22,8 +22,7 @@ from mriseg.dataset import SliceDataset
 from mriseg.evaluate import score_subsets, subset_table
 from mriseg.files import written_whole
 from mriseg.finding import find_cases
-from mriseg.lesions import detect_lesions
-from mriseg.metrics import overlap_scores
+from mriseg.metrics import detect_lesions, overlap_scores
 from mriseg.predict import predict_case
 from mriseg.preprocess import structure_masks
 from mriseg.split import Split
