@@ -1,9 +1,11 @@
 "A training that is killed, or whose disk fills up, goes on, and ends as if nothing had happened."
 import csv, os, random, signal, subprocess, sys, sysconfig, time
 from pathlib import Path
+from threading import RLock
 
 import pytest
 import torch
+from tqdm import tqdm
 
 import mriseg.train
 from mriseg.cache import build_cache
@@ -59,6 +61,7 @@ def start(cached, folder):
     status = 1
     try:
         torch.set_num_threads(1)
+        tqdm.set_lock(RLock())   # the usual one is shared by all processes, and lost to all of them if one is killed while it holds it
         sys.stdout = sys.stderr = open(os.devnull, 'w')
         mriseg.train.SAVE_SECONDS = 0   # after every step, so that there is something to be torn
         status = int(len(list(train(cached, folder))) < 0)

@@ -1,9 +1,11 @@
 "A transfer, or a learning curve, that is killed goes on, and comes to the same end."
 import os, random, shutil, signal, sys, time
 from pathlib import Path
+from threading import RLock
 
 import pytest
 import torch
+from tqdm import tqdm
 
 import mriseg.train
 from mriseg.adapt import prepare_task
@@ -52,6 +54,7 @@ def test_killed_at_random_moments(data, run, tmp_path):
         if not process:
             sys.stdout = sys.stderr = open(os.devnull, 'w')
             torch.set_num_threads(1)
+            tqdm.set_lock(RLock())   # as in test_resume.py
             mriseg.train.SAVE_SECONDS = 0
             try: run(data, cache, folder)
             finally: os._exit(0)
