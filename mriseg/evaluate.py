@@ -143,7 +143,7 @@ def healthy_line(
     right = sum(not row.predicted_ml for row in healthy)
     interval = binomtest(right, len(healthy)).proportion_ci(method='wilson')
     most = max(row.predicted_ml for row in healthy)
-    return f"of {len(healthy)} cases without it, nothing was marked in {right} ({100*right/len(healthy):.0f} %, interval {100*interval.low:.0f} to {100*interval.high:.0f} %)" + (f'; at most {most:.2g} mL were' if most else '')
+    return f"of {len(healthy)} cases without it, nothing was marked in {right} ({100*right/len(healthy):.0f} %, interval {100*interval.low:.0f} to {100*interval.high:.0f} %)" + (f'; at most {most:.{1 if most >= 0.05 else 4}f} mL were' if most else '')
 
 # %% ../nbs/14_evaluate.ipynb #066e596d
 def notes(rows:Sequence[ScoreRow]) -> list[str]:
