@@ -15,10 +15,10 @@ import torch
 
 from .case import Case, read_case
 from .checkpoint import Model
-from .metrics import numbered_pieces
+from .metrics import large_enough, numbered_pieces
 from .predict import predict_probabilities, present_sequences
 from .preprocess import structure_masks
-from .volume import Volume, content_hash
+from .volume import Volume, scan_hashes
 
 # %% ../nbs/13_choose.ipynb #dcfb1b38
 THRESHOLDS = tuple(n/20 for n in range(2, 19)) # 0.1 … 0.9
@@ -36,7 +36,7 @@ def dice_by_rule(
     marked = np.cumsum(np.bincount(pieces.ravel())[1:])
     there, scores = int(np.count_nonzero(truth)), {}
     for largest, minimum in product((False, True), minimums):
-        count = int((volumes >= minimum*(1 - 1e-6)).sum()) # as in numbered_pieces
+        count = int(large_enough(volumes, minimum).sum())
         if largest: count = min(count, 1)
         scores[largest, minimum] = float(2*right[count - 1]/(marked[count - 1] + there)) if count else float(not there)
     return scores
@@ -60,7 +60,7 @@ class Choice:
 
 def _validation_examination(model:Model, case:Case): # read, and known to be one that was put aside
     examination = read_case(case, present_sequences(model, case), needs_label=True)
-    scans = {content_hash(volume) for volume in examination.sequences.values()}
+    scans = scan_hashes(examination)
     if not scans <= model.scans('valid') or scans & model.scans('train'):
         raise ValueError(f"case {case.case_id} was not put aside when this model was trained; choose on the cases that were ({', '.join(model.facts.get('valid', {})) or 'there are none'}), for whatever is chosen on other cases spoils them for a test")
     return examination

@@ -28,7 +28,7 @@ from .metrics import Comparison, Scores, compare_paired, overlap_scores, score_m
 from .predict import predict_examination, present_sequences, write_masks
 from .preprocess import check_label_values, structure_masks, z_score
 from .train import FLAIR_THRESHOLD
-from .volume import Examination, Volume, content_hash
+from .volume import Examination, Volume, scan_hashes
 
 # %% ../nbs/14_evaluate.ipynb #23e48f8b
 def flair_threshold_mask(examination:Examination) -> np.ndarray|None: # (I, J, K) yes/no; `None` without FLAIR
@@ -71,7 +71,7 @@ class ScoreRow(Scores):
     def missed(self) -> bool: return self.truth_ml > 0 and self.sensitivity < LEAST_FOUND
 
 def _seen(model:Model, examination:Examination) -> str:
-    scans = {content_hash(volume) for volume in examination.sequences.values()}
+    scans = scan_hashes(examination)
     return next((part for part in ('train', 'valid') if scans & model.scans(part)), '')
 
 # %% ../nbs/14_evaluate.ipynb #b61acdaf

@@ -146,9 +146,9 @@ def predict_uncertainty(
     return {name: placement.restore(spread[:, s]) for s, name in enumerate(model.structures)}
 
 # %% ../nbs/12_predict.ipynb #5c8ba652
-def result_name(case_id:str, structure:str, structures:Mapping, kind:str='mask') -> str:
-    "The file name of a mask or a map: with the structure in it where a model has several."
-    return f'{case_id}_{kind}.nii.gz' if len(structures) == 1 else f'{case_id}_{structure}_{kind}.nii.gz'
+def result_name(case_id:str, structure:str, structures:Mapping, kind:str='mask', ending:str='.nii.gz') -> str:
+    "The file name of a mask, a map or a picture: with the structure in it where a model has several."
+    return f'{case_id}_{kind}{ending}' if len(structures) == 1 else f'{case_id}_{structure}_{kind}{ending}'
 
 def write_checked(
     volumes:Mapping[str, Volume], # by structure, all of one kind

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from .case import Case, read_case
 from .checkpoint import Model
 from .evaluate import COLUMNS, LESION_ML, ScoreRow, healthy_line, notes, worst_first
-from .metrics import summarise
+from .metrics import bounding_box, summarise
 from .predict import present_sequences, result_name
 from .preprocess import structure_masks
 from .report import html_picture, png_bytes, write_page
@@ -55,9 +55,9 @@ def worst_slice(predicted:np.ndarray, truth:np.ndarray) -> int: # of masks (I, J
 def _around_head(volumes:Sequence[Volume]) -> list[Volume]: # as RAS; for drawing only, since the affine stays that of the whole
     "Cut the air left, right, before and behind away from volumes on one grid."
     upright = [reorient(volume) for volume in volumes]
-    seen = np.any([volume.array != 0 for volume in upright], axis=(0, 3))
-    box = tuple(slice(*np.flatnonzero(seen.any(axis=axis))[[0, -1]] + (0, 1)) if seen.any() else slice(None) for axis in (1, 0))
-    return [Volume(volume.array[*box, :], volume.affine) for volume in upright]
+    seen = np.any([volume.array != 0 for volume in upright], axis=0)
+    across, along, _ = bounding_box(seen) if seen.any() else [slice(None)]*3
+    return [Volume(volume.array[across, along], volume.affine) for volume in upright]
 
 def draw_errors(image:Volume, truth:Volume, predicted:Volume) -> Figure: # all on one grid
     "Image, truth, prediction and error in the slice in which most is wrong."

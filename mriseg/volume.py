@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GZIP_MAGIC', 'PIECE', 'LARGEST_FILE', 'VALUE_TYPES', 'LENGTH_UNITS', 'LEAST_SPACING', 'LARGEST_SPACING', 'FLATTEST',
            'FARTHEST', 'Volume', 'corners_in_mm', 'same_grid', 'reorient', 'read_channels', 'read_volume',
-           'header_affines', 'write_volume', 'Examination', 'content_hash']
+           'header_affines', 'write_volume', 'Examination', 'content_hash', 'scan_hashes']
 
 # %% ../nbs/01_volume.ipynb #c4b2b507
 import gzip
@@ -278,3 +278,7 @@ def content_hash(volume:Volume) -> str: # 64 hexadecimal digits
     "SHA-256 over the values of a volume that aren't 0, as float32, in the order of a file that is stored as RAS."
     layers = reorient(volume).array.T
     return hashlib.sha256(layers[layers != 0].astype(np.float32).data).hexdigest()
+
+def scan_hashes(examination:Examination) -> set[str]: # one per sequence
+    "The fingerprints of all scans of an examination."
+    return {content_hash(volume) for volume in examination.sequences.values()}

@@ -78,7 +78,7 @@ class Extras:
 def written_names(case_id:str, structures:Sequence[str], extras:Extras) -> list[str]: # without the record
     "The files that a case gets."
     kinds = ['mask', *(kind for kind in ('probability', 'uncertainty') if getattr(extras, kind))]
-    pictures = [result_name(case_id, name, structures, 'lesions').removesuffix('.nii.gz') + '.png' for name in structures] if extras.picture else []
+    pictures = [result_name(case_id, name, structures, 'lesions', '.png') for name in structures] if extras.picture else []
     return [f'{case_id}_lesions.csv', *(result_name(case_id, name, structures, kind) for kind in kinds for name in structures), *pictures]
 
 def _write_case(model:Model, examination:Examination, folder:Path, extras:Extras, device:torch.device) -> CaseReport:
@@ -89,11 +89,10 @@ def _write_case(model:Model, examination:Examination, folder:Path, extras:Extras
     if extras.probability: write_checked(prediction.probabilities, case_id, folder, 'probability')
     if extras.uncertainty: write_checked(predict_uncertainty(model, examination, device=device), case_id, folder, 'uncertainty')
     write_lesions(folder/f'{case_id}_lesions.csv', report)
-    if extras.picture:
-        under = examination.sequences[list(examination.sequences)[-1]]
-        for name, path in zip(prediction.masks, [folder/name for name in written_names(case_id, prediction.masks, extras) if name.endswith('.png')]):
-            lesions = report.findings[name].lesions
-            with written_whole(path) as meanwhile: draw_lesions(under, prediction.masks[name], lesions, title=f'{case_id}: {describe_lesions(lesions, name)}').savefig(meanwhile, dpi=110, format='png')
+    for name, mask in prediction.masks.items() if extras.picture else ():
+        lesions, under = report.findings[name].lesions, examination.sequences[list(examination.sequences)[-1]]
+        figure = draw_lesions(under, mask, lesions, title=f'{case_id}: {describe_lesions(lesions, name)}')
+        with written_whole(folder/result_name(case_id, name, prediction.masks, 'lesions', '.png')) as meanwhile: figure.savefig(meanwhile, dpi=110, format='png')
     return report
 
 # %% ../nbs/13_worklist.ipynb #43fedcf1
@@ -108,17 +107,21 @@ def _as_json(report:CaseReport, made_from:Mapping, where:str, written:Sequence[P
     found = {name: dict(probability=finding.probability, volume_ml=finding.volume_ml, lesions=[asdict(lesion) for lesion in finding.lesions]) for name, finding in report.findings.items()}
     return dict(case=report.case_id, missing=list(report.missing), structures=found, made_from=made_from, where=where, files={path.name: path.stat().st_size for path in written})
 
-def read_report(path:Path) -> CaseReport: # as `CASE.json` tells it
-    "Read what was found in a case."
+def _read_record(path:Path) -> tuple[CaseReport, dict]: # the report, and all that is told beside it
     told, number = read_json(path), lambda value: float('nan') if value is None else value
     lesion = lambda values: Lesion(**{name: tuple(value) if isinstance(value, list) else number(value) for name, value in values.items()})
-    try: return CaseReport(told['case'], {name: Finding(found['probability'], tuple(map(lesion, found['lesions']))) for name, found in told['structures'].items()}, tuple(told['missing']), done_before=True)
+    try: report = CaseReport(told['case'], {name: Finding(found['probability'], tuple(map(lesion, found['lesions']))) for name, found in told['structures'].items()}, tuple(told['missing']), done_before=True)
     except (KeyError, TypeError, AttributeError, IndexError) as error: raise ValueError(f'{path} does not tell what was found in a case ({error!r}); delete it, and predict that case again') from None
+    return report, told
+
+def read_report(path:Path) -> CaseReport: # as `CASE.json` tells it
+    "Read what was found in a case."
+    return _read_record(path)[0]
 
 # %% ../nbs/13_worklist.ipynb #2ea78643
 def _finished(record:Path, made_from:Mapping, where:str, names:Sequence[str]) -> CaseReport|None:
     "The report of a case that is done; `None` if there is anything left to do; refused if somebody else's work would be lost."
-    try: report, told = read_report(record), read_json(record)
+    try: report, told = _read_record(record)
     except (ValueError, OSError): return None
     sizes = {name: path.stat().st_size for name in told['files'] if (path := record.parent/name).is_file()}
     if changed := [name for name, size in sizes.items() if size not in (0, told['files'][name])]:

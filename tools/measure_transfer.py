@@ -20,7 +20,7 @@ from mriseg.checkpoint import load_model
 from mriseg.curve import drawn_cases, learning_curve
 from mriseg.dataset import SliceDataset
 from mriseg.evaluate import score_subsets, subset_table
-from mriseg.files import written_whole
+from mriseg.files import write_csv
 from mriseg.finding import find_cases
 from mriseg.metrics import detect_lesions, overlap_scores
 from mriseg.predict import predict_case
@@ -39,8 +39,7 @@ SCRATCH = Path(os.environ.get('MRISEG_SCRATCH', Path(tempfile.gettempdir())/'mri
 CPU = torch.device('cpu')
 HIPPOCAMPUS = dict(anterior=(1,), posterior=(2,))
 
-def write_rows(name, header, rows):
-    with written_whole(OUT/name) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file: csv.writer(file, lineterminator="\n").writerows([header, *rows])
+def write_rows(name, header, rows): write_csv(OUT/name, [header, *rows])
 
 def read_rows(name):
     return list(csv.reader((OUT/name).open(encoding='utf-8')))[1:] if (OUT/name).exists() else []
