@@ -27,6 +27,7 @@ from .device import default_precision
 from .files import claim_folder, write_csv
 from .metrics import Summary, summarise
 from .report import read_run
+from .show import blank_figure
 from .train import Settings, judge_case
 
 # %% ../nbs/15_curve.ipynb #247254e4
@@ -210,7 +211,7 @@ def plot_curve(
     ahead:Sequence[Forecast]=(), # for transfer, nearest first
 ) -> Figure:
     "Dice by number of cases: means with intervals, every draw as a dot, and what is forecast as a band."
-    figure = Figure(figsize=(6, 3.5), layout='constrained')
+    figure = blank_figure(6, 3.5)
     axis = figure.subplots()
     for n, start in enumerate(STARTS):
         some = [point for point in points if point.start == start]

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from nibabel.orientations import io_orientation
 from scipy import ndimage
 
-from .metrics import bounding_box, numbered_pieces
-from .show import draw_slice, grey_window
-from .volume import Examination, Volume, reorient, same_grid
+from .metrics import numbered_pieces
+from .show import blank_figure, draw_slice, grey_window
+from .volume import Examination, Volume, bounding_box, reorient, same_grid
 
 # %% ../nbs/13_lesions.ipynb #e9188493
 def midline(examination:Examination) -> float: # voxels from the left end of the grid, stored as RAS
@@ -124,7 +124,7 @@ def draw_lesions(
     drawn = ([lesion for lesion in lesions if lesion.volume_ml >= SPECK_ML] or lesions)[:MOST_DRAWN] # specks only where there is nothing else
     places = list(zip(drawn, _anchors(mask, drawn)))
     slices = {int(place[2]): lesion for lesion, place in reversed(places)} or {upright.shape[2]//2: None}
-    figure = Figure(figsize=(max(2.6*len(slices), 6), 3.6), layout='constrained')
+    figure = blank_figure(max(2.6*len(slices), 6), 3.6)
     for axis, (k, lesion) in zip(figure.subplots(1, len(slices), squeeze=False)[0], sorted(slices.items())):
         draw_slice(axis, volume, slice_index=k, masks={'mask': mask}, window=window)
         axis.set_title(f'slice {k}' + (f': {lesion.number}, {lesion.volume_ml:.{1 if lesion.volume_ml >= 1 else 2}f} mL' if lesion else ''), fontsize='small')

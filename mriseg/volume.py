@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GZIP_MAGIC', 'PIECE', 'LARGEST_FILE', 'VALUE_TYPES', 'LENGTH_UNITS', 'LEAST_SPACING', 'LARGEST_SPACING', 'FLATTEST',
-           'FARTHEST', 'Volume', 'corners_in_mm', 'same_grid', 'reorient', 'read_channels', 'read_volume',
-           'header_affines', 'write_volume', 'Examination', 'content_hash', 'scan_hashes']
+           'FARTHEST', 'Volume', 'corners_in_mm', 'same_grid', 'reorient', 'bounding_box', 'read_channels',
+           'read_volume', 'header_affines', 'write_volume', 'Examination', 'content_hash', 'scan_hashes']
 
 # %% ../nbs/01_volume.ipynb #c4b2b507
 import gzip
@@ -76,6 +76,15 @@ def reorient(
     "Swap and flip the stored axes until they lead to `orientation`."
     change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(orientation))
     return Volume(apply_orientation(volume.array, change), volume.affine @ inv_ornt_aff(change, volume.shape))
+
+# %% ../nbs/01_volume.ipynb #a3922f53
+def bounding_box(
+    mask:np.ndarray, # (I, J, K) yes/no
+) -> tuple[slice, slice, slice]: # the whole of an empty mask
+    "The smallest box that holds a mask."
+    if not mask.any(): return slice(0, mask.shape[0]), slice(0, mask.shape[1]), slice(0, mask.shape[2])
+    ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
+    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
 
 # %% ../nbs/01_volume.ipynb #0cbbe43d
 GZIP_MAGIC = b'\x1f\x8b'
