@@ -4,11 +4,15 @@
 
 # %% auto #0
 __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
-           'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
+           'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'make_browser', 'mriseg_browse', 'mriseg_transfer',
+           'mriseg_audit', 'mriseg_demo']
 
 # %% ../nbs/18_cli.ipynb #4fc53f85
+import subprocess
 import sys
+import tempfile
 from importlib import import_module
+from importlib.util import find_spec
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +24,7 @@ from tqdm.auto import tqdm
 
 from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split
 from .audit import BACKENDS, audit_operators, self_test
+from .browser import SliceBrowser, browse, browse_written, write_browser
 from .cache import build_cache
 from .case import Case
 from .finding import CaseList, find_cases
@@ -29,7 +34,7 @@ from .curve import curve_points, curve_table, forecast, learning_curve, plot_cur
 from .dataset import SliceDataset
 from .device import default_device, default_precision, describe_device
 from .evaluate import comparison_table, evaluate_case, read_scores, score_subsets, score_table, subset_table, write_scores
-from .files import claim_folder, refuse_occupied, written_whole
+from .files import claim_folder, refuse_occupied, write_json, written_whole
 from .inspection import check_cases
 from .phantom import write_phantoms
 from .processes import current_processes, joined_processes, own_device
@@ -267,6 +272,15 @@ def mriseg_predict(
     print(f'masks and lesions of {len(cases) - len(faults)} cases in {out}' + (f', of which {before} were done before' if before else '') + f'; a line for each in {out/"summary.csv"}')
     _tell(faults, cases)
 
+# %% ../nbs/18_cli.ipynb #22b7c89a
+def _asked_for(found:list[Case], cases:str|None, model:Model, data:Path) -> list[Case]:
+    "All cases, those that a model's training put aside, or those of a file."
+    if not cases: return found
+    aside = model.facts.get('valid', {})
+    if cases != 'valid': return select_cases(Path(cases), found)
+    if chosen := [case for case in found if case.case_id in aside]: return chosen
+    raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(aside) or 'none'}")
+
 # %% ../nbs/18_cli.ipynb #f6a376cd
 def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
     "Do something with each case and print what it says; faulty cases don't keep the others from it."
@@ -291,11 +305,8 @@ def mriseg_evaluate(
     "Predict labelled cases, score them on whole volumes, and print the table."
     model, out = _needed(model, '--model'), _needed(out, '--out')
     _refuse_inside(out, data)
-    chosen, trained, found = own_device(device), load_model(model), [case for case in _find(data, pattern) if case.label or case.part != 'test']
-    if cases:
-        aside = trained.facts.get('valid', {})
-        found = [case for case in found if case.case_id in aside] if cases == 'valid' else select_cases(Path(cases), found)
-        if not found: raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(aside) or 'none'}")
+    chosen, trained = own_device(device), load_model(model)
+    found = _asked_for([case for case in _find(data, pattern) if case.label or case.part != 'test'], cases, trained, data)
     if not found: raise ValueError(f'no case in {data} has a label to score against; add files named like CASE_seg.nii.gz')
     claim_folder(out, dict(rule_of(trained, chosen), subsets=subsets), begun=(out/'settings.json').exists())
     if subsets:
@@ -346,6 +357,59 @@ def mriseg_compare(
     "Compare two models case by case: the scores of the second minus those of the first."
     tables = [read_scores(path/'scores.csv' if path.is_dir() else path) for path in (Path(first), Path(second))]
     print(comparison_table(*tables))
+
+# %% ../nbs/18_cli.ipynb #f4ecd578
+def make_browser(
+    data:Path, # as in mriseg_browse, and all of the rest too
+    model:Path,
+    *,
+    masks:Path|None=None,
+    cases:str|None=None,
+    uncertainty:bool=False,
+    pattern:str|None=None,
+    device:str|None=None,
+) -> SliceBrowser:
+    "What the page of mriseg_browse shows."
+    trained = load_model(model)
+    found = _asked_for(_find(data, pattern), cases, trained, data)
+    if masks: return browse_written(found, masks, trained.structures)
+    return browse(trained, found, device=own_device(device), uncertainty=uncertainty)
+
+def _serve(cell:str, port:int, no_open:bool) -> None:
+    "Show what a cell of Python gives, until Ctrl+C."
+    if not find_spec('voila'): raise ValueError("a page of its own needs Voilà: pip install 'mriseg[page]'. Without it, --out PAGE.html writes a page for any browser")
+    with tempfile.TemporaryDirectory() as folder:
+        notebook = Path(folder)/'mriseg.ipynb'
+        write_json(notebook, dict(cells=[dict(cell_type='code', id='browse', metadata={}, execution_count=None, outputs=[], source=cell)], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5))
+        options = [f'--port={port}', '--Voila.ip=127.0.0.1', *(['--no-browser'] if no_open else [])]
+        try: subprocess.run([sys.executable, '-m', 'voila', notebook, *options], check=True)
+        except KeyboardInterrupt: print('closed')
+        except subprocess.CalledProcessError as error: raise OSError(f'Voilà ended with status {error.returncode}; what it said stands above') from None
+
+@call_parse
+@plain_errors()
+def mriseg_browse(
+    data:Path, # folder of cases or of one case, or a CSV file with a row per case
+    model:Path=None, # folder of a run, or a model file (required)
+    masks:Path=None, # folder of masks that were written before, by this model or by hand; they are shown instead of new predictions
+    out:Path=None, # an .html file to write the cases into, instead of opening a page
+    cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
+    uncertainty:bool=False, # show how far several answers differ, too
+    port:int=8866, # of this computer, at which the page is
+    no_open:bool=False, # don't open a browser; the address is printed
+    pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
+    device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
+):
+    "Look through cases slice by slice: image, prediction, truth, and where they differ."
+    model, given = _needed(model, '--model'), dict(masks=masks, cases=cases, uncertainty=uncertainty, pattern=pattern, device=device)
+    if out and Path(out).suffix != '.html': raise ValueError(f'{out} must end in .html')
+    browser = make_browser(data, model, **given) # the first case is read, so what is wrong is said here, not in the page
+    if out:
+        faults = write_browser(out, browser.deck.cases, title=f'{model} on {data}')
+        print(f'{len(browser.deck.cases) - len(faults)} cases in {out}')
+        return _tell(faults, browser.deck.cases)
+    there = {name: str(Path(value).resolve()) if name in ('masks', 'cases') and value not in (None, 'valid') else value for name, value in given.items()}
+    _serve(f'from mriseg.cli import make_browser\nmake_browser({str(Path(data).resolve())!r}, {str(model.resolve())!r}, **{there!r})', port, no_open)
 
 # %% ../nbs/18_cli.ipynb #501bc84f
 def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.device) -> None:

@@ -18,12 +18,13 @@ from matplotlib.figure import Figure
 from .case import Case, read_case
 from .checkpoint import Model
 from .evaluate import COLUMNS, LESION_ML, ScoreRow, healthy_line, notes, worst_first
-from .metrics import bounding_box, summarise
+from .metrics import summarise
 from .predict import present_sequences, result_name
 from .preprocess import structure_masks
-from .report import html_picture, png_bytes, write_page
-from .show import draw_slice, grey_window
-from .volume import Volume, read_volume, reorient
+from .report import html_picture, html_scene, png_bytes, write_page
+from .show import blank_figure, draw_slice, grey_window
+from .viewer import Scene
+from .volume import Volume, bounding_box, read_volume, reorient
 
 # %% ../nbs/14_scoresheet.ipynb #18981c3f
 ANSWERS = {'dice': 'model', 'flair_threshold_dice': 'FLAIR threshold', 'blank_dice': 'blank'}
@@ -33,7 +34,7 @@ def plot_scores(
 ) -> Figure:
     "Dice of every case that has the structure, for the model and the trivial answers, with medians."
     there = [row for row in rows if row.truth_ml]
-    figure, rng = Figure(figsize=(7, 2.6), layout='constrained'), np.random.default_rng(0)
+    figure, rng = blank_figure(7, 2.6), np.random.default_rng(0)
     axis = figure.subplots()
     for y, name in enumerate(reversed(ANSWERS)):
         values = np.array([getattr(row, name) for row in there])
@@ -56,7 +57,7 @@ def _around_head(volumes:Sequence[Volume]) -> list[Volume]: # as RAS; for drawin
     "Cut the air left, right, before and behind away from volumes on one grid."
     upright = [reorient(volume) for volume in volumes]
     seen = np.any([volume.array != 0 for volume in upright], axis=0)
-    across, along, _ = bounding_box(seen) if seen.any() else [slice(None)]*3
+    across, along, _ = bounding_box(seen)
     return [Volume(volume.array[across, along], volume.affine) for volume in upright]
 
 def draw_errors(image:Volume, truth:Volume, predicted:Volume) -> Figure: # all on one grid
@@ -64,17 +65,25 @@ def draw_errors(image:Volume, truth:Volume, predicted:Volume) -> Figure: # all o
     image, truth, predicted = _around_head([image, *(Volume(mask.array > 0, mask.affine) for mask in (truth, predicted))])
     k, window = worst_slice(predicted.array, truth.array), grey_window(image.array)
     errors = dict(missed=Volume(truth.array & ~predicted.array, truth.affine), invented=Volume(predicted.array & ~truth.array, truth.affine))
-    figure = Figure(figsize=(9, 3.1), layout='constrained')
+    figure = blank_figure(9, 3.1)
     for axis, (title, masks) in zip(figure.subplots(1, 4), {f'slice {k}': {}, 'truth': dict(truth=truth), 'prediction': dict(prediction=predicted), 'error': errors}.items()):
         draw_slice(axis, image, slice_index=k, masks=masks, window=window)
         axis.set_title(title, fontsize='small')
     return figure
 
-def _draw_row(row:ScoreRow, case:Case, model:Model, masks:Path) -> Figure:
+def _scored_scene(row:ScoreRow, case:Case, model:Model, masks:Path) -> Scene:
+    "One sequence of a case with what was predicted of a structure, and what should have been."
     present = present_sequences(model, case)
     examination = read_case(case, ('flair',) if 'flair' in present else present[:1], needs_label=True)
     truth, = structure_masks(examination.label, {row.structure: model.structures[row.structure]})
-    return draw_errors(examination.grid, Volume(truth, examination.grid.affine), read_volume(masks/result_name(case.case_id, row.structure, model.structures)))
+    predicted = read_volume(masks/result_name(case.case_id, row.structure, model.structures))
+    return Scene(examination, {row.structure: predicted}, {row.structure: Volume(truth, examination.grid.affine)})
+
+def _row_parts(row:ScoreRow, case:Case, model:Model, masks:Path) -> list[FT]:
+    "The worst slice of a case as a picture, and the case to be turned through."
+    scene = _scored_scene(row, case, model, masks)
+    told = f'{row.case}: Dice {row.dice:.3f}, {row.truth_ml:.1f} mL there, {row.predicted_ml:.1f} mL marked' + (', missed' if row.missed else '')
+    return [html_picture(png_bytes(draw_errors(scene.examination.grid, scene.truth[row.structure], scene.prediction[row.structure])), told), html_scene(scene, f'turn through the slices of {row.case}')]
 
 # %% ../nbs/14_scoresheet.ipynb #8f1f5974
 FEWEST_VOXELS = 20 # of a bin that is drawn
@@ -85,7 +94,7 @@ def plot_calibration(
     "Share of the voxels that belong to a structure, against the probability that the model gave to them; all cases together."
     bins = np.sum([row.bins for row in rows if row.bins] or [[(0, 0., 0)]], axis=0) # (bins, 3); rows that were read from a table have none
     voxels, said, right = bins[bins[:, 0] >= FEWEST_VOXELS].T
-    figure = Figure(figsize=(4, 3.4), layout='constrained')
+    figure = blank_figure(4, 3.4)
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], ':', color='0.6')
     axis.plot(said/voxels, right/voxels, 'o-')
@@ -134,7 +143,7 @@ def _structure_parts(structure:str, rows:Sequence[ScoreRow], cases:Mapping[str, 
     if any(row.truth_ml for row in rows): parts.append(html_picture(png_bytes(plot_scores(rows)), 'Dice of each case'))
     parts.append(H2(f'{structure}: worst cases'))
     for row in [row for row in worst_first(rows) if not math.isnan(row.dice)][:WORST]:
-        parts.append(html_picture(png_bytes(_draw_row(row, cases[row.case], model, masks)), f'{row.case}: Dice {row.dice:.3f}, {row.truth_ml:.1f} mL there, {row.predicted_ml:.1f} mL marked' + (', missed' if row.missed else '')))
+        parts += _row_parts(row, cases[row.case], model, masks)
     return [*parts, H2(f'{structure}: can the probabilities be trusted?'), html_picture(png_bytes(plot_calibration(rows)), 'Of the voxels that the model gave at least one per cent, how many belong to the structure; all cases together, so the largest count most'),
             P(case_calibration(rows)), H2(f'{structure}: what others reach'), *_anchors(structure)]
 

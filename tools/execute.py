@@ -11,12 +11,18 @@ def is_progress(output):
     if output.output_type == 'stream': return output.name == 'stderr' and re.search(r'it/s|s/it|\d%\||^USDT:', output.text) # or what PyTorch's profiler traces
     return 'application/vnd.jupyter.widget-view+json' in output.get('data', {}) and 'it/s' in output.data.get('text/plain', '')
 
+def without_kernel(output):
+    "Of a widget that leaves a page or a picture behind, these are stored: they need no Python to be looked at."
+    data = output.get('data', {})
+    if {'text/html', 'image/png'} & data.keys(): data.pop('application/vnd.jupyter.widget-view+json', None)
+    return output
+
 def execute(path):
     "Run one notebook in its own folder and write it back clean."
     nb = nbformat.read(path, as_version=4)
     NotebookClient(nb, kernel_name='python3', timeout=None if os.environ.get('MRISEG_BENCHMARK') else 600, resources={'metadata': {'path': str(path.parent)}}).execute()
     for cell in nb.cells:
-        if cell.cell_type == 'code': cell.outputs = [output for output in cell.outputs if not is_progress(output)]
+        if cell.cell_type == 'code': cell.outputs = [without_kernel(output) for output in cell.outputs if not is_progress(output)]
     if not any('widget-view+json' in str(output) for cell in nb.cells for output in cell.get('outputs', [])): nb.metadata.pop('widgets', None)
     nbformat.write(nb, path)
     nbdev_clean(str(path))

@@ -1,0 +1,323 @@
+// Slices of a packed scene, drawn in the page: nbs/02_viewer.ipynb says what is in a scene and what its parts are called.
+// In a notebook this is an anywidget; in a page without Python `standalone` adds the controls. In both, what is on the screen
+// follows from a scene and from the values of a `model` (get, set, save_changes, on, off), and from nothing else.
+
+const VALUES = ['plane', 'axial', 'coronal', 'sagittal', 'sequence', 'overlay', 'structure', 'opacity', 'outlines', 'window', 'level'];
+const STYLE = `
+.mriseg-slices { max-width: 100%; font: 13px/1.4 system-ui, sans-serif; color: inherit }
+.mriseg-slices canvas { display: block; margin: 0; padding: 0; border: 0 }
+.mriseg-slices .strip { width: 100%; height: 18px; cursor: pointer; background: rgba(128, 128, 128, 0.18); border-radius: 3px }
+.mriseg-slices .picture { position: relative; background: #000; margin-top: 4px; line-height: 0; touch-action: pan-y; max-width: 100% }
+.mriseg-slices .slice { max-width: 100%; margin: auto; cursor: crosshair; outline: none }
+.mriseg-slices .slice:focus-visible { outline: 2px solid #4ea8ff; outline-offset: -2px }
+.mriseg-slices .side { position: absolute; color: #fff; font: 600 14px/1 system-ui, sans-serif; text-shadow: 0 0 3px #000; pointer-events: none }
+.mriseg-slices .side.left { left: 6px; top: 50%; transform: translateY(-50%) } .mriseg-slices .side.right { right: 6px; top: 50%; transform: translateY(-50%) }
+.mriseg-slices .side.top { top: 6px; left: 50%; transform: translateX(-50%) } .mriseg-slices .side.bottom { bottom: 6px; left: 50%; transform: translateX(-50%) }
+.mriseg-slices .legend span { margin-right: 1em; white-space: nowrap } .mriseg-slices .legend i { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.35em; border: 1px solid rgba(128, 128, 128, 0.6) }
+.mriseg-slices .readout { min-height: 2.8em; font-variant-numeric: tabular-nums } .mriseg-slices .legend { min-height: 1.4em; margin-top: 4px }
+.mriseg-controls { max-width: 100%; display: flex; flex-wrap: wrap; gap: 0.3em 0.9em; align-items: center; font: 13px/1.4 system-ui, sans-serif; color: inherit; margin-bottom: 4px }
+.mriseg-controls label { display: inline-flex; gap: 0.35em; align-items: center; white-space: nowrap } .mriseg-controls .long { flex: 1 0 100%; margin: 0; width: 100% }
+.mriseg-controls select, .mriseg-controls button { font: inherit; color: inherit; background: rgba(128, 128, 128, 0.18); border: 1px solid rgba(128, 128, 128, 0.5); border-radius: 3px; padding: 1px 6px }
+.mriseg-controls option { color: #000; background: #fff } .mriseg-controls input[type=range] { width: 6em; accent-color: #ff9f1c }`;
+
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const rgb = colour => [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16));
+const make = (tag, names, parent) => { const made = Object.assign(document.createElement(tag), names); parent.append(made); return made; };
+
+// --- A scene: the length of a header, the header as JSON, then one byte per voxel and layer, the first axis fastest
+
+function unpack(bytes) {
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true), begin = 4 + length;
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, begin)));
+  const size = header.shape[0]*header.shape[1]*header.shape[2];
+  const layers = header.layers.map((_, n) => bytes.subarray(begin + n*size, begin + (n + 1)*size));
+  const layer = (kind, name = '') => layers[header.layers.findIndex(one => one[0] === kind && one[1] === name)];
+  return {header, layer, palette: header.palette.map(rgb), colours: header.structures.map(one => rgb(one.colour)),
+          errors: Object.fromEntries(Object.entries(header.error_colours).map(([name, colour]) => [name, rgb(colour)]))};
+}
+
+// --- One slice: the voxel under each pixel, counted from the upper left of the picture
+
+// A place is an index of the whole volume stored as RAS, as a slider shows it; an index counts what was packed, from 0
+const placeOf = ({origin, every}, axis, index) => origin[axis] + index*every[axis];
+const indexOf = ({origin, every, shape}, axis, place) => clamp(Math.floor((place - origin[axis])/every[axis]), 0, shape[axis] - 1);
+
+function cut(scene, model) {
+  const {shape, planes} = scene.header, plane = planes[clamp(model.get('plane'), 0, planes.length - 1)];
+  const strides = [1, shape[0], shape[0]*shape[1]], [a, b] = [0, 1, 2].filter(axis => axis !== plane.cut);
+  const index = indexOf(scene.header, plane.cut, model.get(plane.name)), base = index*strides[plane.cut];
+  const voxel = (x, y) => { const at = [0, 0, 0]; at[plane.cut] = index; at[a] = shape[a] - 1 - x; at[b] = shape[b] - 1 - y; return at; };
+  return {plane, a, b, index, voxel, width: shape[a], height: shape[b],
+          at: (x, y) => base + (shape[a] - 1 - x)*strides[a] + (shape[b] - 1 - y)*strides[b]};
+}
+
+const chosen = (scene, model) => { // the structures asked for, by number; the first choice is all of them
+  const number = clamp(model.get('structure'), 0, scene.header.structures.length) - 1;
+  return scene.header.structures.map((_, n) => n).filter(n => number < 0 || n === number);
+};
+
+// What covers a voxel: a function from its number to a colour, or to undefined
+function cover(scene, model) {
+  const {header} = scene, overlay = header.overlays[clamp(model.get('overlay'), 0, header.overlays.length - 1)];
+  const numbers = chosen(scene, model), bits = numbers.reduce((sum, n) => sum | 1 << n, 0);
+  if (overlay === 'prediction' || overlay === 'truth') {
+    const layer = scene.layer(overlay);
+    return at => { const found = layer[at] & bits; return found ? scene.colours[31 - Math.clz32(found)] : undefined; };
+  }
+  if (overlay === 'errors') {
+    const predicted = scene.layer('prediction'), truth = scene.layer('truth'), {missed, invented, agreed} = scene.errors;
+    return at => { const p = predicted[at] & bits, t = truth[at] & bits; return t & ~p ? missed : p & ~t ? invented : p ? agreed : undefined; };
+  }
+  if (overlay === 'nothing') return () => undefined;
+  const layers = numbers.map(n => scene.layer(overlay, header.structures[n].name)).filter(Boolean); // not every structure need have a map
+  return at => { let most = 0; for (const layer of layers) if (layer[at] > most) most = layer[at]; return most >= header.faintest ? scene.palette[most] : undefined; };
+}
+
+function pixels(scene, model) { // what the picture shows, without outlines
+  const {header} = scene, slice = cut(scene, model), paint = cover(scene, model), share = model.get('opacity')/100;
+  const grey = scene.layer('sequence', header.sequences[clamp(model.get('sequence'), 0, header.sequences.length - 1)].name);
+  const steps = header.white/100, span = Math.max(model.get('window'), 1)*steps, low = model.get('level')*steps - span/2;
+  const image = new ImageData(slice.width, slice.height), data = image.data;
+  for (let y = 0, o = 0; y < slice.height; y++) for (let x = 0; x < slice.width; x++, o += 4) {
+    const at = slice.at(x, y), value = clamp((grey[at] - low)*255/span, 0, 255), colour = paint(at);
+    for (let c = 0; c < 3; c++) data[o + c] = colour ? value*(1 - share) + colour[c]*share : value;
+    data[o + 3] = 255;
+  }
+  return image;
+}
+
+function outlines(scene, model) { // [{colour, edges}], edges as x0, y0, x1, y1 in pixels of the slice
+  const slice = cut(scene, model), found = [];
+  for (const [kind, own] of [['prediction', true], ['truth', false]]) {
+    const layer = scene.layer(kind);
+    if (!layer || !model.get('outlines')) continue;
+    for (const n of chosen(scene, model)) {
+      const inside = (x, y) => x >= 0 && y >= 0 && x < slice.width && y < slice.height && layer[slice.at(x, y)] >> n & 1, edges = [];
+      for (let y = 0; y < slice.height; y++) for (let x = 0; x < slice.width; x++) if (inside(x, y)) {
+        if (!inside(x - 1, y)) edges.push([x, y, x, y + 1]);
+        if (!inside(x + 1, y)) edges.push([x + 1, y, x + 1, y + 1]);
+        if (!inside(x, y - 1)) edges.push([x, y, x + 1, y]);
+        if (!inside(x, y + 1)) edges.push([x, y + 1, x + 1, y + 1]);
+      }
+      if (edges.length) found.push({colour: own ? scene.header.structures[n].colour : scene.header.truth_colour, edges});
+    }
+  }
+  return found;
+}
+
+// --- On the screen
+
+const inside = document.createElement('canvas'); // a slice at one pixel per voxel, before it is enlarged
+
+function drawPicture(canvas, scene, model) {
+  const {spacing, scale} = scene.header, slice = cut(scene, model), sharp = window.devicePixelRatio || 1;
+  const width = Math.round(slice.width*spacing[slice.a]*scale), height = Math.round(slice.height*spacing[slice.b]*scale);
+  Object.assign(inside, {width: slice.width, height: slice.height});
+  inside.getContext('2d', {willReadFrequently: true}).putImageData(pixels(scene, model), 0, 0);
+  const wanted = {width: Math.round(width*sharp), height: Math.round(height*sharp)};
+  if (canvas.width !== wanted.width || canvas.height !== wanted.height) { Object.assign(canvas, wanted); Object.assign(canvas.style, {width: `${width}px`, aspectRatio: `${width} / ${height}`}); }
+  const pen = canvas.getContext('2d', {willReadFrequently: true}), fx = canvas.width/slice.width, fy = canvas.height/slice.height;
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(inside, 0, 0, canvas.width, canvas.height);
+  pen.lineWidth = 1.5*sharp;
+  for (const {colour, edges} of outlines(scene, model)) {
+    pen.strokeStyle = colour;
+    pen.beginPath();
+    for (const [x0, y0, x1, y1] of edges) { pen.moveTo(x0*fx, y0*fy); pen.lineTo(x1*fx, y1*fy); }
+    pen.stroke();
+  }
+  pen.fillStyle = '#ffd60a'; // marks at the edges: where the other two planes cut this one
+  for (const plane of scene.header.planes) if (plane !== slice.plane) {
+    const axis = plane.cut, place = scene.header.shape[axis] - indexOf(scene.header, axis, model.get(plane.name)) - 0.5, long = 8*sharp, thick = 2*sharp;
+    if (axis === slice.a) for (const y of [0, canvas.height - long]) pen.fillRect(place*fx - thick/2, y, thick, long);
+    else for (const x of [0, canvas.width - long]) pen.fillRect(x, place*fy - thick/2, long, thick);
+  }
+}
+
+function drawStrip(canvas, scene, model) { // a column per slice: above what is there, below what is wrong
+  const {header} = scene, {plane, index} = cut(scene, model), sharp = window.devicePixelRatio || 1;
+  const counts = header.counts[plane.name][clamp(model.get('structure'), 0, header.structures.length)];
+  Object.assign(canvas, {width: Math.round((canvas.clientWidth || header.width)*sharp), height: Math.round(18*sharp)});
+  const pen = canvas.getContext('2d'), step = canvas.width/header.shape[plane.cut];
+  for (const [row, [kind, colour]] of Object.entries(header.strip_colours).entries()) {
+    const most = Math.max(...counts[kind], 1);
+    pen.fillStyle = colour;
+    counts[kind].forEach((count, k) => { if (!count) return; pen.globalAlpha = 0.35 + 0.65*count/most; pen.fillRect(k*step, row*canvas.height/3 + 1, Math.max(step, 1), canvas.height/3 - 2); });
+  }
+  Object.assign(pen, {globalAlpha: 1, strokeStyle: '#000', fillStyle: '#fff', lineWidth: sharp});
+  pen.fillRect((index + 0.5)*step - 1.5*sharp, 0, 3*sharp, canvas.height);
+  pen.strokeRect((index + 0.5)*step - 1.5*sharp, 0, 3*sharp, canvas.height);
+}
+
+function showLegend(element, scene, model) {
+  const {header} = scene, overlay = header.overlays[clamp(model.get('overlay'), 0, header.overlays.length - 1)], entries = [];
+  const masks = kind => chosen(scene, model).forEach(n => entries.push([header.structures[n].colour, kind + (header.structures.length > 1 ? ` ${header.structures[n].name}` : '')]));
+  if (overlay === 'errors') entries.push(...Object.entries(header.error_colours).map(([name, colour]) => [colour, name]));
+  else if (overlay in header.ranges) entries.push([`linear-gradient(90deg, ${header.palette.filter((_, n) => n % 51 === 0).join(', ')})`, `${overlay} 0 to ${header.ranges[overlay]}`]);
+  else if (overlay !== 'nothing') masks(overlay);
+  if (model.get('outlines')) {
+    if (scene.layer('prediction') && overlay !== 'prediction') masks('outline: prediction');
+    if (scene.layer('truth')) entries.push([header.truth_colour, 'outline: truth']);
+  }
+  element.replaceChildren();
+  for (const [colour, text] of entries) { const entry = make('span', {}, element); make('i', {}, entry).style.background = colour; entry.append(text); }
+}
+
+const times = (matrix, at) => matrix.slice(0, 3).map(row => row[0]*at[0] + row[1]*at[1] + row[2]*at[2] + row[3]);
+
+function tell(scene, model, at) { // a voxel in words
+  const {header} = scene, [ni, nj] = header.shape, number = at[0] + ni*(at[1] + nj*at[2]), names = (kind, none) => {
+    const layer = scene.layer(kind);
+    return layer ? [`${kind}: ` + (header.structures.filter((_, n) => layer[number] >> n & 1).map(one => one.name).join(' + ') || none)] : [];
+  };
+  const sequence = header.sequences[clamp(model.get('sequence'), 0, header.sequences.length - 1)], stored = scene.layer('sequence', sequence.name)[number];
+  const mm = times(header.affine, at).map((value, axis) => `${(value <= -0.05 ? 'LPI' : 'RAS')[axis]} ${Math.abs(value).toFixed(1)}`);
+  const maps = Object.keys(header.ranges).flatMap(kind => chosen(scene, model).map(n => [kind, header.structures[n].name, scene.layer(kind, header.structures[n].name)]))
+    .filter(([, , layer]) => layer).map(([kind, name, layer]) => `${kind}${header.structures.length > 1 ? ` ${name}` : ''} ${(layer[number]*header.ranges[kind]/255).toFixed(2)}`);
+  const value = sequence.black + stored*sequence.unit;
+  return [`${sequence.name} ${stored === 255 ? '≥' : stored ? '≈' : '≤'} ${Number(value.toPrecision(3))}`, `${mm.join(', ')} mm`, `voxel (${times(header.stored, at).map(Math.round).join(', ')})`, ...names('truth', 'none'), ...names('prediction', 'none'), ...maps].join(' · ');
+}
+
+function viewer(root, model, current, always) { // `current` gives the scene; `always`: the wheel turns slices without a click before
+  const box = make('div', {className: 'mriseg-slices'}, root);
+  box.dataset.lmSuppressShortcuts = 'true'; // JupyterLab leaves the keys to us
+  const strip = make('canvas', {className: 'strip', title: 'upper line: truth, middle: prediction, lower: where they differ; click to go there'}, box);
+  const picture = make('div', {className: 'picture'}, box), canvas = make('canvas', {className: 'slice', tabIndex: 0}, picture);
+  const sides = ['left', 'right', 'top', 'bottom'].map(side => make('span', {className: `side ${side}`}, picture));
+  const legend = make('div', {className: 'legend'}, box), readout = make('div', {className: 'readout'}, box);
+  let pointed = null; // the voxel under the pointer, while it is over the picture
+  const put = (name, value) => { model.set(name, value); model.save_changes(); };
+  const move = (plane, index) => { const {header} = current(); put(plane.name, placeOf(header, plane.cut, clamp(index, 0, header.shape[plane.cut] - 1))); };
+  const step = by => { const {plane, index} = cut(current(), model); move(plane, index + by); };
+  const under = event => {
+    const slice = cut(current(), model), area = canvas.getBoundingClientRect();
+    return slice.voxel(clamp(Math.floor((event.clientX - area.left)/area.width*slice.width), 0, slice.width - 1), clamp(Math.floor((event.clientY - area.top)/area.height*slice.height), 0, slice.height - 1));
+  };
+  const draw = () => {
+    const scene = current(), {plane, index} = cut(scene, model), place = placeOf(scene.header, plane.cut, index);
+    box.style.width = `${scene.header.width}px`;
+    drawPicture(canvas, scene, model);
+    drawStrip(strip, scene, model);
+    sides.forEach((element, n) => { element.textContent = plane.edges[n]; });
+    showLegend(legend, scene, model);
+    if (pointed) pointed[plane.cut] = index;
+    readout.textContent = `${scene.header.case}, ${plane.name} slice ${place}` + (pointed ? ` · ${tell(scene, model, pointed)}` : '');
+    canvas.setAttribute('aria-label', `${scene.header.case}, ${plane.name} slice ${place}; arrow keys turn slices`);
+  };
+  canvas.onmousemove = event => { pointed = under(event); readout.textContent = readout.textContent.split(' · ')[0] + ` · ${tell(current(), model, pointed)}`; };
+  canvas.onmouseleave = () => { pointed = null; readout.textContent = readout.textContent.split(' · ')[0]; };
+  canvas.oncontextmenu = event => event.preventDefault();
+  canvas.onpointerdown = event => {
+    canvas.focus({preventScroll: true});
+    if (event.button === 2 || event.shiftKey) { // window and level, as radiologists drag them
+      const begin = [event.clientX, event.clientY, model.get('window'), model.get('level')];
+      canvas.setPointerCapture(event.pointerId);
+      canvas.onpointermove = moved => { put('window', clamp(Math.round(begin[2] + (moved.clientX - begin[0])/2), 1, 200)); put('level', clamp(Math.round(begin[3] + (moved.clientY - begin[1])/2), 0, 130)); };
+      canvas.onpointerup = () => { canvas.onpointermove = canvas.onpointerup = null; };
+      return;
+    }
+    const at = under(event), {planes} = current().header, shown = cut(current(), model).plane;
+    for (const plane of planes) if (plane !== shown) move(plane, at[plane.cut]);
+  };
+  canvas.onkeydown = event => {
+    const by = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10, Home: -1e6, End: 1e6}[event.key];
+    if (!by) return;
+    event.preventDefault();
+    event.stopPropagation();
+    step(by);
+  };
+  let turned = 0; // of the wheel, until it is a slice
+  canvas.addEventListener('wheel', event => {
+    if (!always && document.activeElement !== canvas) return;
+    event.preventDefault();
+    event.stopPropagation();
+    turned += event.deltaMode ? Math.sign(event.deltaY)*40 : clamp(event.deltaY, -40, 40);
+    if (Math.abs(turned) >= 40) { step(turned < 0 ? 1 : -1); turned = 0; }
+  }, {passive: false});
+  strip.onpointerdown = event => { const {plane} = cut(current(), model), {shape} = current().header, area = strip.getBoundingClientRect(); move(plane, Math.floor((event.clientX - area.left)/area.width*shape[plane.cut])); };
+  for (const name of VALUES) model.on(`change:${name}`, draw);
+  draw();
+  return {draw, step, move, forget: () => { for (const name of VALUES) model.off(`change:${name}`, draw); }};
+}
+
+// --- In a page without Python: the values, and controls for them
+
+class Values {
+  constructor(values) { this.values = {...values}; this.listeners = {}; }
+  get(name) { return this.values[name]; }
+  set(name, value) { if (this.values[name] === value) return; this.values[name] = value; (this.listeners[`change:${name}`] || []).forEach(one => one()); }
+  save_changes() {}
+  on(event, listener) { (this.listeners[event] ||= []).push(listener); }
+}
+
+function controls(box, scene, model) {
+  const {header} = scene, labelled = (text, tag, names) => { const label = make('label', {textContent: text}, box); return make(tag, names, label); };
+  const follow = (name, show) => { model.on(`change:${name}`, show); show(); };
+  const pick = (text, name, options) => {
+    if (options.length < 2) return;
+    const select = labelled(text, 'select', {className: name});
+    for (const option of options) make('option', {textContent: option}, select);
+    select.onchange = () => model.set(name, select.selectedIndex);
+    follow(name, () => { select.selectedIndex = model.get(name); });
+  };
+  const slide = (text, name, max) => {
+    const range = labelled(text, 'input', {type: 'range', min: 0, max, className: name});
+    range.oninput = () => model.set(name, +range.value);
+    follow(name, () => { range.value = model.get(name); });
+  };
+  pick('plane', 'plane', header.planes.map(plane => plane.name));
+  pick('sequence', 'sequence', header.sequences.map(one => one.name));
+  pick('overlay', 'overlay', header.overlays);
+  pick('structure', 'structure', ['all', ...header.structures.map(one => one.name)].slice(header.structures.length > 1 ? 0 : 1));
+  slide('opacity', 'opacity', 100);
+  const tick = labelled('outlines', 'input', {type: 'checkbox', className: 'outlines'});
+  tick.onchange = () => model.set('outlines', tick.checked);
+  follow('outlines', () => { tick.checked = model.get('outlines'); });
+  slide('window', 'window', 200);
+  slide('level', 'level', 130);
+}
+
+function travel(box, scene, model, shown) { // slider, play, and jumps to errors
+  const {header} = scene, slice = make('input', {type: 'range', className: 'long position', ariaLabel: 'slice'}, box);
+  const here = () => cut(scene, model), counts = () => header.counts[here().plane.name][model.get('structure')];
+  const show = () => { const {plane, index} = here(); Object.assign(slice, {min: 0, max: header.shape[plane.cut] - 1}); slice.value = index; };
+  slice.oninput = () => shown.move(here().plane, +slice.value);
+  for (const name of ['plane', ...header.planes.map(plane => plane.name)]) model.on(`change:${name}`, show);
+  show();
+  let timer = 0;
+  const play = make('button', {textContent: '▶ play', className: 'play'}, box);
+  play.onclick = () => {
+    if (timer) { clearInterval(timer); timer = 0; } else timer = setInterval(() => { if (!box.isConnected) return clearInterval(timer); const {plane, index} = here(); shown.move(plane, (index + 1) % header.shape[plane.cut]); }, 100);
+    play.textContent = timer ? '❚❚ stop' : '▶ play';
+  };
+  if (!header.overlays.includes('errors')) return;
+  const go = index => { if (index >= 0) shown.move(here().plane, index); };
+  make('button', {textContent: 'next error', className: 'next'}, box).onclick = () => { const {wrong} = counts(), n = wrong.length, order = wrong.map((_, k) => (here().index + 1 + k) % n); go(order.find(k => wrong[k]) ?? -1); };
+  make('button', {textContent: 'worst slice', className: 'worst'}, box).onclick = () => { const {wrong} = counts(); go(wrong.indexOf(Math.max(...wrong))); };
+}
+
+async function standalone(root, packed) { // base64 of the zlib stream that Python made
+  const bytes = Uint8Array.from(atob(packed), letter => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
+  const scene = unpack(new Uint8Array(await new Response(stream).arrayBuffer())), model = new Values(scene.header.start);
+  root.replaceChildren();
+  make('style', {textContent: STYLE}, root);
+  const above = make('div', {className: 'mriseg-controls'}, root), along = make('div', {className: 'mriseg-controls'}, root);
+  above.style.width = along.style.width = `${scene.header.width}px`;
+  const shown = viewer(root, model, () => scene, false);
+  controls(above, scene, model);
+  travel(along, scene, model, shown);
+}
+
+// --- In a notebook, as an anywidget
+
+function render({model, el}) {
+  const read = () => { const {buffer, byteOffset, byteLength} = model.get('scene'); return unpack(new Uint8Array(buffer, byteOffset, byteLength)); };
+  let scene = read();
+  make('style', {textContent: STYLE}, el);
+  const shown = viewer(el, model, () => scene, true), renew = () => { scene = read(); shown.draw(); };
+  model.on('change:scene', renew);
+  return () => { model.off('change:scene', renew); shown.forget(); };
+}
+
+export default {render};

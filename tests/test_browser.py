@@ -1,0 +1,279 @@
+"The slice browser where people use it: in JupyterLab, in a page of its own, and in pages without Python, in a real Chromium."
+import subprocess, sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from mriseg.browser import SliceBrowser
+from mriseg.viewer import Scene, pack_scene, scene_html, scene_picture
+from mriseg.volume import Examination, Volume, reorient
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tools'))
+from lab import CHROMIUM, PROBE, chromium, free_port, jupyter_lab, new_page, open_notebook, run_all, time_keys, wait_for, write_notebook
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason='no Chromium or Chrome is installed here, so nothing can be drawn in a page (Debian: apt install chromium)')
+
+MADE_UP = '''
+import numpy as np
+from mriseg.viewer import Scene
+from mriseg.volume import Examination, Volume
+
+def make_scene(seed=0, shape=(240, 240, 155)): # as large as a case of BraTS
+    "A head of noise with a ball, and a prediction that lies beside it."
+    rng, affine = np.random.default_rng(seed), np.diag([-1., -1, 1, 1])
+    affine[:3, 3] = 120, 110, -70
+    places = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing='ij', sparse=True)
+    head = (places[0]/0.6)**2 + (places[1]/0.72)**2 + (places[2]/0.9)**2 < 1
+    centre = rng.uniform(-0.3, 0.3, 3)
+    balls = [Volume(sum((place - middle - shift)**2 for place, middle in zip(places, centre)) < 0.03, affine) for shift in (0.02, 0)]
+    scans = {name: Volume(np.where(head, rng.integers(200, 900, shape), 0).astype(np.int16), affine) for name in ('t1', 't2', 'flair')}
+    return Scene(Examination(f'case {seed}', scans), dict(tumour=balls[0]), dict(tumour=balls[1]))
+'''
+CELLS = ['import os, psutil\nfrom mriseg.browser import SliceBrowser\nfrom made_up import make_scene',
+         "browser = SliceBrowser({f'case {n}': lambda n=n: make_scene(n) for n in range(2)})\nbrowser.controls['outlines'].value = False\nbrowser",
+         "print('kernel', os.getpid())"]
+exec(MADE_UP) # the same scenes here as in the notebook
+
+@pytest.fixture(scope='module')
+def browser():
+    with chromium() as one: yield one
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory, browser):
+    "A JupyterLab with a notebook in which a browser stands, run from top to bottom, and the page that shows it."
+    folder = tmp_path_factory.mktemp('lab')
+    (folder/'made_up.py').write_text(MADE_UP)
+    write_notebook(folder/'browse.ipynb', CELLS)
+    page, wrong = new_page(browser)
+    with jupyter_lab(folder) as address:
+        open_notebook(page, address, 'browse.ipynb')
+        run_all(page)
+        page.wait_for_selector('canvas.slice', timeout=120_000)
+        page.get_by_text('kernel ').last.wait_for(timeout=60_000)
+        page.evaluate(PROBE)
+        page.wait_for_timeout(500)
+        page.mirror = SliceBrowser({f'case {n}': lambda n=n: make_scene(n) for n in range(2)}) # what the page should show
+        page.mirror.controls['outlines'].value = False
+        yield page
+        assert not wrong, wrong
+        page.close()
+
+def expected(page):
+    "The picture that Python draws for what the page says that it shows; its place is read from the page, all else from the mirror."
+    place = int(page.locator('.readout').first.inner_text().split('slice ')[1].split()[0])
+    return scene_picture(page.mirror.packed, page.mirror.view | {page.mirror.controls['plane'].value: place}), place
+
+def agrees(page):
+    "Wait until the pixels on the canvas are those that Python draws, but for the marks at the edges and the sub-pixels; return the place."
+    for _ in range(40):
+        picture, place = expected(page)
+        shown = np.array(page.evaluate('([columns, rows]) => window.shown(columns, rows)', [picture.shape[1], picture.shape[0]])).reshape(picture.shape)
+        inner = np.abs(shown[6:-6, 6:-6] - picture[6:-6, 6:-6].astype(int))
+        if inner.max() <= 1: return place
+        page.wait_for_timeout(100)
+    raise AssertionError(f'{(inner.max(axis=2) > 1).mean():.1%} of the pixels differ, at {place}')
+
+def pick(page, name, option):
+    "Choose from a list, in the page and in the mirror."
+    if name == 'plane': page.locator('.mriseg-plane button', has_text=option).click()
+    else: page.locator(f'.mriseg-{name} select').select_option(option)
+    page.mirror.controls[name].value = option
+
+def test_the_page_shows_what_python_draws(lab): agrees(lab)
+
+def test_arrow_keys_wheel_and_strip_turn_slices(lab):
+    place = agrees(lab)
+    lab.locator('canvas.slice').click(position=dict(x=300, y=200))
+    for key, by in (('ArrowRight', 1), ('ArrowUp', 1), ('ArrowLeft', -1), ('PageDown', -10), ('ArrowDown', -1)):
+        lab.keyboard.press(key)
+        place += by
+        assert agrees(lab) == place
+    lab.mouse.wheel(0, -100)
+    assert agrees(lab) == place + 1
+    lab.locator('canvas.strip').click(position=dict(x=450, y=9))
+    slider = lab.mirror.controls['axial']
+    assert abs(agrees(lab) - (slider.min + 0.75*(slider.max - slider.min))) <= 1
+
+def test_the_slider_is_dragged_with_the_mouse(lab):
+    before, handle = agrees(lab), lab.locator('.mriseg-axial .noUi-handle')
+    box = handle.bounding_box()
+    x, y = box['x'] + box['width']/2, box['y'] + box['height']/2
+    lab.mouse.move(x, y)
+    lab.mouse.down()
+    lab.mouse.move(x - 200, y, steps=12)
+    lab.mouse.up()
+    assert agrees(lab) < before - 30
+    handle.press('ArrowRight')
+    agrees(lab)
+
+def test_play_goes_on_by_itself_and_stops(lab):
+    before = agrees(lab)
+    lab.locator('.jupyter-widgets.widget-play button:visible').first.click()
+    lab.wait_for_function('before => !document.querySelector(".readout").textContent.includes(`slice ${before}`)', arg=before, timeout=5000)
+    lab.locator('.jupyter-widgets.widget-play button:visible').first.click()
+    lab.wait_for_timeout(300)
+    stopped = agrees(lab)
+    lab.wait_for_timeout(400)
+    assert stopped != before and agrees(lab) == stopped
+
+def test_planes_sequences_overlays_window(lab):
+    for plane in ('coronal', 'sagittal', 'axial'):
+        pick(lab, 'plane', plane)
+        lab.wait_for_function('plane => document.querySelector(".readout").textContent.includes(plane)', arg=plane)
+        agrees(lab)
+        assert lab.locator('.side.left').inner_text() == ('A' if plane == 'sagittal' else 'R')
+    for name, options in dict(sequence=('t1', 't2', 'flair'), overlay=('truth', 'errors', 'nothing', 'prediction')).items():
+        for option in options:
+            pick(lab, name, option)
+            agrees(lab)
+    handle = lab.locator('.mriseg-window .noUi-handle')
+    for _ in range(5): handle.press('ArrowLeft')
+    lab.mirror.controls['window'].value -= 5
+    agrees(lab)
+
+def test_jumps_and_cases(lab):
+    wrong = lambda: np.array(lab.mirror.packed.header['counts']['axial'][0]['wrong'])
+    slider = lab.mirror.controls['axial']
+    lab.get_by_role('button', name='worst slice').click()
+    lab.wait_for_function('place => document.querySelector(".readout").textContent.includes(`slice ${place}`)', arg=int(slider.min + wrong().argmax()))
+    agrees(lab)
+    lab.keyboard.press('Escape')
+    lab.locator('canvas.slice').press('Home')
+    assert agrees(lab) == slider.min
+    lab.get_by_role('button', name='next error').click()
+    lab.wait_for_function('place => document.querySelector(".readout").textContent.includes(`slice ${place}`)', arg=int(slider.min + np.flatnonzero(wrong())[0]))
+    lab.locator('.widget-dropdown:has(label:text-is("case")) select').select_option('case 1')
+    lab.wait_for_function('document.querySelector(".readout").textContent.startsWith("case 1")', timeout=60_000)
+    lab.mirror.case.value = 'case 1'
+    assert agrees(lab) == lab.mirror.packed.header['start']['axial']
+    lab.get_by_role('button', name='worst case').click()
+    lab.wait_for_function('document.querySelector(".jp-Notebook").textContent.includes("the lowest of 2 cases")', timeout=60_000)
+    worst = min(lab.mirror.deck.dice, key=lab.mirror.deck.dice.get)
+    lab.wait_for_function('worst => document.querySelector(".readout").textContent.startsWith(worst)', arg=worst, timeout=60_000)
+    lab.mirror.case.value = worst
+    agrees(lab)
+
+def test_the_pointer_is_told_where_it_is(lab):
+    agrees(lab)
+    header, canvas = lab.mirror.packed.header, lab.locator('canvas.slice')
+    box, view = canvas.bounding_box(), lab.mirror.view
+    columns, rows = header['shape'][0], header['shape'][1]
+    lab.mouse.move(box['x'] + 10.5*box['width']/columns, box['y'] + 20.5*box['height']/rows)
+    said = lab.locator('.readout').inner_text()
+    place = int(said.split('slice ')[1].split()[0])
+    packed = [columns - 1 - 10, rows - 1 - 20, place - header['origin'][2], 1]
+    i, j, k = (np.array(header['stored']) @ packed)[:3].round().astype(int)
+    x, y, z = (np.array(header['affine']) @ packed)[:3]
+    assert f'voxel ({i}, {j}, {k})' in said
+    assert f"{'R' if x > 0 else 'L'} {abs(x):.1f}, {'A' if y > 0 else 'P'} {abs(y):.1f}, {'S' if z > 0 else 'I'} {abs(z):.1f} mm" in said
+
+def test_five_hundred_steps_leave_no_memory_behind(lab):
+    kernel = psutil.Process(int(lab.get_by_text('kernel ').last.inner_text().split()[1]))
+    def used():
+        lab.evaluate('() => { for (let n = 0; n < 3; n++) window.gc(); }')
+        lab.wait_for_timeout(300)
+        return np.array([lab.evaluate('performance.memory.usedJSHeapSize'), kernel.memory_info().rss])/1e6
+    canvas = lab.locator('canvas.slice')
+    canvas.focus()
+    def turn(times):
+        for n in range(times): lab.keyboard.press('ArrowRight' if n//40 % 2 else 'ArrowLeft')
+    turn(80)
+    before = used()
+    turn(500)
+    page, kernel_grown = used() - before
+    print(f'after 500 steps: page {page:+.1f} MB, kernel {kernel_grown:+.1f} MB')
+    assert page < 20 and kernel_grown < 20
+
+def test_the_page_draws_sooner_than_the_kernel(browser, lab, tmp_path):
+    "The time from key to pixels, as a ratio within one run; tools/measure_browser.py measures it at leisure."
+    live = time_keys(lab, 'canvas.slice', 'canvas.slice', ['ArrowRight', 'ArrowLeft']*20)
+    (tmp_path/'made_up.py').write_text(MADE_UP)
+    write_notebook(tmp_path/'plain.ipynb', [CELLS[0], 'browser = SliceBrowser(make_scene(), live=False)\nbrowser'])
+    page, wrong = new_page(browser)
+    with jupyter_lab(tmp_path) as address:
+        open_notebook(page, address, 'plain.ipynb')
+        run_all(page)
+        page.wait_for_selector('.widget-image', timeout=120_000)
+        plain = time_keys(page, '.mriseg-axial .noUi-handle', '.widget-image', ['ArrowRight', 'ArrowLeft']*10)
+        assert not wrong, wrong
+    print(f'median from key to pixels: page {np.median(live):.0f} ms, kernel {np.median(plain):.0f} ms')
+    assert np.isfinite([*live, *plain]).all() and np.median(live) < 0.7*np.median(plain)
+
+def test_sides_are_right_in_a_page_for_all_orientations(browser, tmp_path):
+    "A marker at the patient's left, front and top, stored in all 48 orientations: where it is drawn, and beside which letters."
+    from itertools import permutations, product
+    head = np.zeros((8, 10, 6), np.int16)
+    head[2:6, 2:8, 1:5], head[1, 8, 4] = 50, 200
+    marked, places = Volume(head, np.diag([2., 2, 3, 1])), dict(axial=4, coronal=8, sagittal=1)
+    blocks = []
+    for code in (''.join(code) for axes in permutations(('RL', 'AP', 'SI')) for code in product(*axes)):
+        stored = reorient(marked, code)
+        packed = pack_scene(Scene(Examination(code, dict(t1=stored)), dict(spot=Volume(stored.array == 200, stored.affine))))
+        packed.header['start'] |= places | dict(opacity=100, outlines=False)
+        blocks.append(scene_html(packed))
+    (tmp_path/'sides.html').write_text('<!doctype html><meta charset="utf-8">' + ''.join(blocks))
+    page, wrong = new_page(browser)
+    page.goto((tmp_path/'sides.html').as_uri())
+    page.wait_for_function('document.querySelectorAll("canvas.slice").length === 48', timeout=60_000)
+    found = page.evaluate('''() => [...document.querySelectorAll('.mriseg-scene')].flatMap(scene => [0, 1, 2].map(plane => {
+        const select = scene.querySelector('select.plane'), canvas = scene.querySelector('canvas.slice'), pen = canvas.getContext('2d');
+        select.selectedIndex = plane; select.onchange();
+        const {width, height} = canvas, data = pen.getImageData(0, 0, width, height).data; let x = 0, y = 0, n = 0;
+        for (let at = 0; at < width*height; at++) if (data[4*at] === 255 && data[4*at + 1] === 159 && data[4*at + 2] === 28) { x += at % width; y += Math.floor(at/width); n++; }
+        return [scene.querySelector('.readout').textContent.slice(0, 3), select.value, x/n/width, y/n/height, ...['left', 'right', 'top', 'bottom'].map(side => scene.querySelector('.side.' + side).textContent)];
+    }))''')
+    assert not wrong, wrong
+    assert len(found) == 3*48 and len({one[0] for one in found}) == 48
+    for code, plane, x, y, *letters in found:
+        assert letters == {'axial': ['R', 'L', 'A', 'P'], 'coronal': ['R', 'L', 'S', 'I'], 'sagittal': ['A', 'P', 'S', 'I']}[plane], (code, plane)
+        assert (x < 0.5 if plane == 'sagittal' else x > 0.5) and y < 0.5, (code, plane, x, y) # the front is on the left of a sagittal picture
+
+def test_a_page_without_python_is_turned_through(browser, tmp_path):
+    packed = pack_scene(make_scene(shape=(60, 70, 40)))
+    (tmp_path/'page.html').write_text('<!doctype html><meta charset="utf-8">' + scene_html(packed, shades=256))
+    page, wrong = new_page(browser, 390, 844)
+    page.route('http*://**', lambda route: route.abort())
+    page.goto((tmp_path/'page.html').as_uri())
+    page.wait_for_selector('canvas.slice')
+    page.evaluate(PROBE)
+    page.locator('input.outlines').uncheck()
+    for plane in ('axial', 'coronal', 'sagittal'):
+        page.locator('select.plane').select_option(plane)
+        page.get_by_role('button', name='worst slice').click()
+        wrong_counts = np.array(packed.header['counts'][plane][0]['wrong'])
+        axis = dict(axial=2, coronal=1, sagittal=0)[plane]
+        view = packed.header['start'] | {plane: packed.header['origin'][axis] + int(wrong_counts.argmax()), 'plane': ('axial', 'coronal', 'sagittal').index(plane)} | dict(outlines=False)
+        picture = scene_picture(packed, view)
+        shown = np.array(page.evaluate('([columns, rows]) => window.shown(columns, rows)', [picture.shape[1], picture.shape[0]])).reshape(picture.shape)
+        assert np.abs(shown[3:-3, 3:-3] - picture[3:-3, 3:-3].astype(int)).max() <= 1, plane
+    assert page.evaluate('document.documentElement.scrollWidth') <= 390
+    before = page.locator('.readout').inner_text()
+    page.locator('.play').click()
+    page.wait_for_function('before => document.querySelector(".readout").textContent !== before', arg=before)
+    assert not wrong, wrong
+
+def test_a_page_of_its_own(browser, tmp_path):
+    "mriseg_browse serves a page with the browser in it."
+    pytest.importorskip('voila', reason='Voilà is not installed, which serves this page')
+    import torch
+    from mriseg.checkpoint import Model, save_model
+    from mriseg.phantom import write_phantoms
+    from mriseg.segnet import SegNet, SegNetConfig
+    torch.manual_seed(0)
+    data, port = write_phantoms(tmp_path/'data', 1, seed=2, shape=(48, 56, 16)), free_port()
+    save_model(tmp_path/'run', Model(SegNet(SegNetConfig(3, 1, widths=(4, 8), depths=(1, 1))), ('t1', 't2', 'flair'), dict(tumour=(1, 2, 4))))
+    page, wrong = new_page(browser)
+    command = [str(Path(sys.executable).with_name('mriseg_browse')), data, '--model', tmp_path/'run', '--port', str(port), '--no_open', '--device', 'cpu']
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            wait_for(f'http://127.0.0.1:{port}/static/', process)
+            page.goto(f'http://127.0.0.1:{port}/', timeout=90_000)
+            page.wait_for_selector('canvas.slice', timeout=90_000)
+            before = page.locator('.readout').inner_text()
+            page.locator('canvas.slice').press('ArrowRight')
+            page.wait_for_function('before => document.querySelector(".readout").textContent !== before', arg=before)
+        finally:
+            for child in psutil.Process(process.pid).children(recursive=True): child.terminate()
+            process.terminate()
