@@ -27,8 +27,10 @@ demo: setup
 test: setup
 	@$(BIN)/python tools/gate.py
 
+# With Quarto instead (https://quarto.org/docs/download, 'brew install --cask quarto'): make docs DOCS=--quarto
 docs: setup
-	$(BIN)/python tools/docs.py
+	$(BIN)/python tools/docs.py $(DOCS)
+	$(BIN)/python tools/check_site.py
 
 lab: setup
 	$(BIN)/jupyter lab

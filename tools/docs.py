@@ -1,13 +1,19 @@
-"Build the documentation site in `_docs/` with smalldocs, or with Quarto if `--quarto` asks for it."
-import os, re, shutil, subprocess, sys
+"Build the documentation site in `_docs/` with smalldocs, or with Quarto (1.4 or later, from quarto.org) if `--quarto` asks for it."
+import json, os, re, shutil, subprocess, sys
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGE = ROOT/'_site_src'
+NUMBER = r'\d+[a-zA-Z0-9]*_'   # which nbdev's links leave out: 00_device -> device
 
 def page_name(path):
     "The name that nbdev's links give a notebook's page: 00_device -> device."
-    return path.with_name(re.sub(r'^\d+[a-zA-Z0-9]*_', '', path.name.lower()))
+    return path.with_name(re.sub(f'^{NUMBER}', '', path.name.lower()))
+
+def without_numbers(text):
+    "The sidebar, which names notebooks as they are called in `nbs/`, for the names that they have here."
+    return re.sub(NUMBER + r'(\w+\.ipynb)', r'\1', text)
 
 def stage():
     "Lay out in `_site_src/` what is rendered: nbdev's processed notebooks, named as they are linked."
@@ -16,19 +22,34 @@ def stage():
     nbdev_export.__wrapped__()
     processed = Path(proc_nbs(force=True))
     shutil.rmtree(STAGE, ignore_errors=True)
-    paths = [path.relative_to(processed) for path in processed.rglob('*') if path.is_file() and path.suffix != '.yml']
-    for place, path in enumerate(sorted(paths, key=lambda path: (path.stem != 'index', path))):
-        target = STAGE/page_name(path)
+    for path in sorted(processed.rglob('*')):
+        if not path.is_file() or path.suffix == '.yml': continue
+        target = STAGE/page_name(path.relative_to(processed))
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix != '.ipynb': shutil.copy(processed/path, target)
-        else: target.write_text(as_page((processed/path).read_text(encoding='utf-8'), place, len(path.parents) - 1), encoding='utf-8')
-    shutil.copy(ROOT/'_quarto.yml', STAGE)
+        if path.suffix != '.ipynb': shutil.copy(path, target)
+        else: target.write_text(as_page(path.read_text(encoding='utf-8'), len(target.relative_to(STAGE).parents) - 1), encoding='utf-8')
+    (STAGE/'_quarto.yml').write_text(without_numbers((ROOT/'_quarto.yml').read_text(encoding='utf-8')), encoding='utf-8')
 
-def as_page(notebook, place, depth):
-    "The notebook's text with its place in the sidebar, which its name no longer tells, and links that hold in a folder this deep."
-    notebook = notebook.replace('---\\n', f'---\\norder: {place}\\n', 1)
-    notebook = re.sub(r'(\]\([^)\s]*?)\d+[a-zA-Z0-9]*_(\w+\.ipynb)', r'\1\2', notebook)
-    return re.sub(r'\]\((\w+\.html#)', r'](' + '../'*depth + r'\1', notebook)
+def as_page(notebook, depth):
+    "The notebook's text with links that hold in a folder this deep, signatures without links, and what a cell defines in the order in which it does."
+    notebook = re.sub(r'(\]\([^)\s]*?)' + NUMBER + r'(\w+\.ipynb)', r'\1\2', notebook)
+    notebook = re.sub(r'\]\((\w+\.html#)', r'](' + '../'*depth + r'\1', notebook)
+    notebook = re.sub(r'output-file: [^"\\]*\\n', '', notebook)   # the notebook has that name already
+    nb = json.loads(notebook)
+    for cell in nb['cells']:
+        for output in cell.get('outputs', []) if cell.get('has_sd') else []: unlink_signature(output.get('data', {}))
+    nb['cells'] = [cell for shown, run in groupby(nb['cells'], lambda cell: cell.get('has_sd', False)) for cell in (sorted(run, key=source_line) if shown else run)]
+    return json.dumps(nb, ensure_ascii=False)
+
+def unlink_signature(data):
+    "In code a link would be read as it is written, and nbdev makes them there too."
+    prose = re.split('(```.*?```)', ''.join(data.get('text/markdown', '')), flags=re.S)
+    data['text/markdown'] = ''.join(re.sub(r'\[(`[^`]+`)\]\([^)]*\)', r'\1', part) if part.startswith('```') else part for part in prose)
+
+def source_line(cell):
+    "The line of the module in which what a cell of nbdev's documents stands; nbdev puts the last one first."
+    found = re.search(r'\.py#L(\d+)', json.dumps(cell['outputs']))
+    return int(found[1]) if found else 0
 
 def build(renderer):
     stage()
