@@ -179,7 +179,7 @@ class SliceBrowser(widgets.VBox):
         self.plays = {plane: widgets.Play(interval=100, repeat=True, show_repeat=False) for plane in PLANES}
         self.buttons = {name: widgets.Button(description=name) for name in ('next error', 'worst slice', 'worst case', '3-D')}
         self.message, self.picture = widgets.HTML(), _slices_class()() if self.live else widgets.Image(format='png', layout=widgets.Layout(width=f'{WIDTH}px', max_width='100%'))
-        if live and not self.live: self.tell("Python draws these slices, one by one; with pip install 'mriseg[browser]' the page does, ten times as fast")
+        if live and not self.live: self.tell("Python draws these slices, one by one; with pip install 'mriseg[browser]' the page does, eight times as fast")
         self.put(self.case.value, self.deck.load(self.case.value))
         super().__init__(_arrange(self))
         _connect(self)

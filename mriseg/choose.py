@@ -56,7 +56,7 @@ class Choice:
 
     def __str__(self):
         rule = f"threshold {self.threshold:g}, {'only the largest piece' if self.keep_largest else 'all pieces'}" + (f' of {self.minimum_ml:g} mL and more' if self.minimum_ml else '')
-        return f"{rule}: mean Dice {self.dice:.3f} over {self.cases} case{'s' if self.cases > 1 else ''} that were put aside, {self.dice_before:.3f} before"
+        return f"{rule}: mean Dice {self.dice:.3f} over {self.cases} {'cases that were' if self.cases > 1 else 'case that was'} put aside, {self.dice_before:.3f} before"
 
 def _validation_examination(model:Model, case:Case): # read, and known to be one that was put aside
     examination = read_case(case, present_sequences(model, case), needs_label=True)

@@ -129,16 +129,30 @@ def _choose_structures(cases:list[Case], text:str|None) -> dict[str, tuple[int, 
     "The structures asked for; else those that the data set names, or the whole tumour of BraTS."
     return parse_structures(text) if text else dict(cases[0].label_names) or {'whole_tumour': (1, 2, 4)}
 
+def _counted(cases:Sequence) -> str: return f'{len(cases)} case{"" if len(cases) == 1 else "s"}'
+
 def _tell_plan(cases:list[Case], split:Split, names:Sequence[str], classes:Mapping[str, Sequence[int]]) -> None:
     "Say what is seen, what is found, and which cases are put aside."
     print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
-    if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} persons, as their names tell; a column person in a table or {{person}} in a pattern says it better')
-    print(f"{len(split.train)} cases to learn from, {len(split.valid)} put aside{': ' if split.valid else ''}{', '.join(case.case_id for case in split.valid)}")
+    told = 'as the data set says' if any(case.person for case in cases) else 'as their names tell; a column person in a table or {person} in a pattern says it better'
+    if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} person{"s" if people > 1 else ""}, {told}')
+    print(f"{_counted(split.train)} to learn from, {len(split.valid)} put aside{': ' if split.valid else ''}{', '.join(case.case_id for case in split.valid)}")
 
 def _refuse_left_out(there:set[int], structures:Mapping[str, Sequence[int]]) -> None:
     "Where nobody has said what the label values mean, none may be left out silently."
     if left := there - {0}.union(*structures.values()):
         raise ValueError(f"the labels hold the values {', '.join(map(str, sorted(there)[:9]))}, and without --structures {', '.join(structures)} would leave out {', '.join(map(str, sorted(left)[:9]))}; say what is to be found, such as --structures whole_tumour={','.join(str(v) for v in sorted(there - {0})[:9])}")
+
+def _tell_guess(there:set[int], structures:Mapping[str, Sequence[int]]) -> None:
+    "Where nobody has said what the label values mean, and they aren't those of BraTS, say how they are called."
+    values, (name, labels) = sorted(there - {0}), next(iter(structures.items()))
+    if len(structures) == 1 and set(values) < set(labels): print(f"the labels hold no other value than {' and '.join(map(str, values))}, which goes by the name {name} here; --structures lesion={','.join(map(str, values))} calls it lesion")
+
+def _tell_if_poor(dice:float, trivial:Mapping[str, Mapping[str, float]]) -> None:
+    "Say so if a model is no better than what hasn't learned anything."
+    scored = {name: score['dice'] for name, score in trivial.items() if score['dice'] >= 0}
+    if scored and dice <= max(scored.values()):
+        print(f"WARNING: this is no better than '{max(scored, key=scored.get)}' (Dice {max(scored.values()):.3f}), which has learned nothing: train longer, with more cases, or begin from a network that knows something similar (mriseg_transfer)")
 
 def _refuse_inside(out:Path, data:Path) -> None:
     "Masks that are written among the cases would be taken for labels the next time."
@@ -213,13 +227,19 @@ def mriseg_train(
     print(described + (f'; encoder from VGG16: {count_origins(origins)} tensors' if encoder else ''))
     _tell_plan(cases, split, names, classes)
     with processes.in_turn(): cached = build_cache([*split.train, *split.valid], names, classes, Path(cache or out.parent/'mriseg_cache'))
-    if not structures: _refuse_left_out({value for case in cached for value in case.labels}, classes)
+    if not structures:
+        there = {value for case in cached for value in case.labels}
+        _refuse_left_out(there, classes)
+        _tell_guess(there, classes)
     slices, aside = SliceDataset(cached[:len(split.train)]), cached[len(split.train):]
     weight = structure_weight(slices, pos_weight)
-    print(f"positive weight {', '.join(f'{w:.2g}' for w in weight.tolist())}; what answers score that have not learned: " + ', '.join(f"{name}: loss {score['loss']:.2f}, Dice {score['dice']:.2f}" for name, score in reference_scores(slices, aside, weight).items()))
+    trivial = reference_scores(slices, aside, weight)
+    print(f"positive weight {', '.join(f'{w:.2g}' for w in weight.tolist())}; what answers score that have not learned: " + ', '.join(f"{name}: loss {score['loss']:.2f}, Dice {score['dice']:.2f}" for name, score in trivial.items()))
     model = Model(network, names, classes, facts=dict(encoder=encoder) if encoder else {})
     for epoch in fit(model, slices, valid=aside, settings=settings, run_folder=out, device=chosen): print(epoch, flush=True)
-    print(f"best model: {find_model(out)}, validation Dice {load_model(out).facts['validation_dice']:.3f}")
+    best = load_model(out).facts['validation_dice']
+    print(f"best model: {find_model(out)}, validation Dice {best:.3f}")
+    _tell_if_poor(best, trivial)
     print(f'how it learned: {out/"report.html"}')
 
 # %% ../nbs/18_cli.ipynb #2a3a84f3
@@ -269,7 +289,7 @@ def mriseg_predict(
     reports = [by_case[case.case_id] for case in cases]
     if processes.first: write_summary(out, reports)
     faults, before = [report.fault for report in reports if report.fault], sum(report.done_before for report in reports)
-    print(f'masks and lesions of {len(cases) - len(faults)} cases in {out}' + (f', of which {before} were done before' if before else '') + f'; a line for each in {out/"summary.csv"}')
+    print(f'masks and lesions of {_counted(reports[len(faults):])} in {out}' + (f', of which {before} were done before' if before else '') + f'; a line for each in {out/"summary.csv"}')
     _tell(faults, cases)
 
 # %% ../nbs/18_cli.ipynb #22b7c89a

@@ -145,7 +145,7 @@ class _Ledger:
                 for case_id, found in sorted(self.files.items())]
 
 # %% ../nbs/04_finding.ipynb #62598727
-PATTERN = "'{case}/{sequence}.nii.gz | {case}/mask{label}.nii.gz'"
+PATTERN = "'{case}/mask{label}.nii.gz | {case}/{sequence}.nii.gz'" # the first that fits counts, so the label stands first
 
 def _folder_ids(folders:Iterable[Path], root:Path) -> dict[Path, str]:
     "What the case of a folder is called: its way below the root, without the part that all share."
@@ -302,7 +302,7 @@ class CaseList(list):
         return text + (f"; {len(self.passed_over)} file{'s'*(len(self.passed_over) != 1)} passed over, such as {', '.join(path.name for path in self.passed_over[:3])}" if self.passed_over else '')
 
 def _refuse_empty(root:Path, paths:list[Path], passed_over:list[Path], pattern:str|None) -> None:
-    nifti = f'{len(passed_over)} NIfTI files, such as {passed_over[0]}, but none' if passed_over else 'no NIfTI file'
+    nifti = f"{len(passed_over)} NIfTI file{'s' if len(passed_over) > 1 else ''}, such as {passed_over[0]}, but none" if passed_over else 'no NIfTI file'
     others = Counter(path.suffix.lower() for path in paths if path.suffix and not is_nifti(path))
     hint = f'; {others.most_common(1)[0][1]} files end in {others.most_common(1)[0][0]}, which has to be converted to NIfTI first (DICOM: dcm2niix)' if others and not passed_over else ''
     raise ValueError(f'no cases in {root}: there is {nifti} ' + (f"that fits the pattern '{pattern}'" if pattern else
@@ -316,7 +316,7 @@ def find_cases(
     if hasattr(source, 'to_dict'): return CaseList(_by_rows(source.to_dict('records'), Path(), 'the data frame'))
     source = Path(source)
     if source.is_file() and source.suffix.lower() in ('.csv', '.tsv'): return CaseList(_by_rows(_table_rows(source), source.parent, str(source)))
-    if not source.is_dir(): raise FileNotFoundError(f'there is no folder {source}' + (', but a file; give the folder of the cases, or a CSV file' if source.exists() else ''))
+    if not source.is_dir(): raise FileNotFoundError(f'there is no folder {source}' + (', but a file; give the folder in which the files of the case lie, since a case has a file per sequence, or a CSV table' if source.exists() else ''))
     paths = list(_walk(source))
     records = [] if pattern else [path for path in paths if path.name == 'dataset.json']
     described = [case for record in records for case in _by_json(record)]

@@ -1,0 +1,67 @@
+"`python tools/measure_browser.py [ROUNDS]`: how long a key takes to change the picture in JupyterLab, and what 500 steps leave in memory; into nbs/benchmarks/browsing/."
+import csv, sys, tempfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'tests'))
+from test_browser import CELLS, MADE_UP   # the same case as there: 240×240×155, three sequences, truth and prediction
+from lab import chromium, jupyter_lab, new_page, open_notebook, run_all, time_keys, write_notebook
+
+MATPLOTLIB = '''import ipywidgets, matplotlib.pyplot as plt
+from made_up import make_scene
+scene, slider, out = make_scene(), ipywidgets.IntSlider(75, 0, 154), ipywidgets.Output()
+slider.add_class('mriseg-axial')
+def draw(k):
+    with out:
+        out.clear_output(wait=True)
+        plt.figure(figsize=(6, 5))
+        plt.imshow(scene.examination.sequences['flair'].array[:, :, k].T, cmap='gray')
+        for masks, colour in ((scene.prediction, 'C1'), (scene.truth, 'C9')): plt.contour(masks['tumour'].array[:, :, k].T, levels=[0.5], colors=[colour])
+        plt.axis('off')
+        plt.show()
+slider.observe(lambda change: draw(change.new), 'value')
+draw(75)
+ipywidgets.VBox([slider, out])'''
+WAYS = {'matplotlib in an Output': ([MATPLOTLIB], '.jp-OutputArea .jp-RenderedImage img'), 'SliceBrowser without anywidget': ([CELLS[0], 'browser = SliceBrowser(make_scene(), live=False)\nbrowser'], '.widget-image'),
+        'SliceBrowser': ([CELLS[0], "browser = SliceBrowser(make_scene())\nbrowser", CELLS[2]], 'canvas.slice')}
+
+def memory(page, kernel):
+    "MB of the page and of the kernel, after tidying up."
+    page.evaluate('() => { for (let n = 0; n < 3; n++) window.gc(); }')
+    page.wait_for_timeout(500)
+    return np.array([page.evaluate('performance.memory.usedJSHeapSize'), kernel.memory_info().rss])/1e6
+
+def measure(browser, cells, picture):
+    "Milliseconds from key to pixels; and for the last way what 500 steps leave behind, in MB."
+    folder, (page, wrong), grown = Path(tempfile.mkdtemp()), new_page(browser), None
+    (folder/'made_up.py').write_text(MADE_UP)
+    write_notebook(folder/'one.ipynb', cells)
+    with jupyter_lab(folder) as address:
+        open_notebook(page, address, 'one.ipynb')
+        run_all(page)
+        page.wait_for_selector(picture, timeout=120_000)
+        page.wait_for_timeout(3000)
+        times = time_keys(page, picture if picture == 'canvas.slice' else '.mriseg-axial .noUi-handle', picture, [key for key in ('ArrowRight', 'ArrowLeft') for _ in range(50)])
+        if picture == 'canvas.slice':
+            kernel = psutil.Process(int(page.get_by_text('kernel ').last.inner_text().split()[1]))
+            before = memory(page, kernel)
+            for n in range(500): page.keyboard.press('ArrowRight' if n//40 % 2 else 'ArrowLeft')
+            grown = memory(page, kernel) - before
+        if wrong: raise RuntimeError(wrong)
+    page.close()
+    return np.array(times), grown
+
+if __name__ == '__main__':
+    rows = []
+    with chromium() as browser:
+        for number in range(int(sys.argv[1]) if len(sys.argv) > 1 else 3):
+            for way, (cells, picture) in WAYS.items():
+                times, grown = measure(browser, cells, picture)
+                rows.append([number + 1, way, len(times), *(f'{value:.1f}' for value in np.percentile(times, [50, 95, 100])), *(['', ''] if grown is None else [f'{value:.1f}' for value in grown])])
+                print(*rows[-1], flush=True)
+    out = ROOT/'nbs'/'benchmarks'/'browsing'/'keys.csv'
+    out.parent.mkdir(exist_ok=True)
+    with out.open('w', newline='') as file: csv.writer(file, lineterminator='\n').writerows([['round', 'way', 'keys', 'median_ms', 'p95_ms', 'longest_ms', 'page_mb', 'kernel_mb'], *rows])
