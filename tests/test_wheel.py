@@ -55,7 +55,7 @@ def test_modules(wheel, bin_folder, tmp_path):
 def test_help(command, bin_folder, tmp_path):
     assert command in run(bin_folder/command, '--help', cwd=tmp_path)
 
-def test_train_then_predict(bin_folder, tmp_path):
+def test_train_predict_and_look(bin_folder, tmp_path):
     make = 'from mriseg.phantom import write_phantoms; write_phantoms("data", 4, seed=7, shape=(48, 56, 24))'
     run(bin_folder/'python', '-c', make, cwd=tmp_path)
     run(bin_folder/'mriseg_train', 'data', '--out', 'run', '--preset', 'small', '--epochs', '1', '--batch_size', '4', '--device', 'cpu', cwd=tmp_path)
@@ -66,3 +66,5 @@ def test_train_then_predict(bin_folder, tmp_path):
         image, mask = nibabel.load(next(case.glob('*_flair.nii*'))), nibabel.load(tmp_path/'masks'/f'{case.name}_mask.nii.gz')
         assert mask.shape == image.shape
         numpy.testing.assert_allclose(mask.affine, image.affine)
+    run(bin_folder/'mriseg_browse', 'data', '--model', 'run', '--out', 'look.html', '--device', 'cpu', cwd=tmp_path)   # the script that draws slices is in the wheel too
+    assert (tmp_path/'look.html').read_text().count('standalone(root, "') == 4
