@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors', 'mriseg_check', 'mriseg_train', 'mriseg_predict',
-           'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'make_browser', 'mriseg_browse', 'mriseg_transfer',
+           'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'asked_scenes', 'mriseg_browse', 'mriseg_transfer',
            'mriseg_audit', 'mriseg_demo']
 
 # %% ../nbs/18_cli.ipynb #4fc53f85
@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split
 from .audit import BACKENDS, audit_operators, self_test
-from .browser import SliceBrowser, browse, browse_written, write_browser
+from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .cache import build_cache
 from .case import Case
 from .finding import CaseList, find_cases
@@ -379,7 +379,7 @@ def mriseg_compare(
     print(comparison_table(*tables))
 
 # %% ../nbs/18_cli.ipynb #f4ecd578
-def make_browser(
+def asked_scenes(
     data:Path, # as in mriseg_browse, and all of the rest too
     model:Path,
     *,
@@ -388,12 +388,11 @@ def make_browser(
     uncertainty:bool=False,
     pattern:str|None=None,
     device:str|None=None,
-) -> SliceBrowser:
-    "What the page of mriseg_browse shows."
+) -> Scenes:
+    "What mriseg_browse shows: a function per case that makes its scene."
     trained = load_model(model)
     found = _asked_for(_find(data, pattern), cases, trained, data)
-    if masks: return browse_written(found, masks, trained.structures)
-    return browse(trained, found, device=own_device(device), uncertainty=uncertainty)
+    return folder_scenes(masks, found, trained.structures) if masks else model_scenes(trained, found, device=own_device(device), uncertainty=uncertainty)
 
 def _serve(cell:str, port:int, no_open:bool) -> None:
     "Show what a cell of Python gives, until Ctrl+C."
@@ -423,13 +422,14 @@ def mriseg_browse(
     "Look through cases slice by slice: image, prediction, truth, and where they differ."
     model, given = _needed(model, '--model'), dict(masks=masks, cases=cases, uncertainty=uncertainty, pattern=pattern, device=device)
     if out and Path(out).suffix != '.html': raise ValueError(f'{out} must end in .html')
-    browser = make_browser(data, model, **given) # the first case is read, so what is wrong is said here, not in the page
+    scenes = asked_scenes(data, model, **given)
     if out:
-        faults = write_browser(out, browser.deck.cases, title=f'{model} on {data}')
-        print(f'{len(browser.deck.cases) - len(faults)} cases in {out}')
-        return _tell(faults, browser.deck.cases)
+        faults = write_browser(out, scenes, title=f'{model} on {data}')
+        print(f'{_counted(list(scenes)[len(faults):])} in {out}')
+        return _tell(faults, scenes)
+    Deck(scenes).first() # if no case can be read, that is said here, not in the page
     there = {name: str(Path(value).resolve()) if name in ('masks', 'cases') and value not in (None, 'valid') else value for name, value in given.items()}
-    _serve(f'from mriseg.cli import make_browser\nmake_browser({str(Path(data).resolve())!r}, {str(model.resolve())!r}, **{there!r})', port, no_open)
+    _serve(f'from mriseg.browser import SliceBrowser\nfrom mriseg.cli import asked_scenes\nSliceBrowser(asked_scenes({str(Path(data).resolve())!r}, {str(model.resolve())!r}, **{there!r}))', port, no_open)
 
 # %% ../nbs/18_cli.ipynb #501bc84f
 def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.device) -> None:

@@ -26,9 +26,9 @@ from .files import write_csv
 from .lesions import case_probability
 from .metrics import Comparison, Scores, compare_paired, overlap_scores, score_masks, summarise
 from .predict import predict_examination, present_sequences, write_masks
-from .preprocess import check_label_values, structure_masks, z_score
+from .preprocess import true_masks, z_score
 from .train import FLAIR_THRESHOLD
-from .volume import Examination, Volume, scan_hashes
+from .volume import Examination, scan_hashes
 
 # %% ../nbs/14_evaluate.ipynb #23e48f8b
 def flair_threshold_mask(examination:Examination) -> np.ndarray|None: # (I, J, K) yes/no; `None` without FLAIR
@@ -89,13 +89,12 @@ def evaluate_case(
     except ValueError:
         if wanted == present: raise
         examination = read_case(case, present, needs_label=True) # FLAIR was wanted for the comparison only
-    try: check_label_values(set(np.unique(examination.label.array).tolist()), model.structures)
-    except ValueError as error: raise ValueError(f'case {case.case_id}: {error}') from None
+    truth = true_masks(examination, model.structures)
     prediction = predict_examination(model, examination, device=device)
     if folder: write_masks(prediction, folder)
     bright, seen, rows = flair_threshold_mask(examination), _seen(model, examination), []
-    for (name, mask), true in zip(prediction.masks.items(), structure_masks(examination.label, model.structures)):
-        scores, probability = score_masks(mask, Volume(true, mask.affine), minimum_ml=LESION_ML), prediction.probabilities[name]
+    for name, mask in prediction.masks.items():
+        scores, probability, true = score_masks(mask, truth[name], minimum_ml=LESION_ML), prediction.probabilities[name], truth[name].array
         trivial = [overlap_scores(m, true)[0] if m is not None else math.nan for m in (np.zeros_like(true), bright)]
         rows.append(ScoreRow(**asdict(scores), case=case.case_id, structure=name, case_probability=case_probability(probability), blank_dice=trivial[0], flair_threshold_dice=trivial[1],
                              seen=seen, missing=' '.join(prediction.missing), bins=calibration_bins(probability.array, true)))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLIP_PERCENTILES', 'SPACING_TOLERANCE', 'SIDE_MULTIPLE', 'head_mask', 'z_score', 'structure_masks',
-           'check_label_values', 'slice_spacing', 'similar_spacing', 'usual_spacing', 'resample_slices', 'Placement',
-           'place_head', 'shared_size', 'network_images']
+           'check_label_values', 'true_masks', 'slice_spacing', 'similar_spacing', 'usual_spacing', 'resample_slices',
+           'Placement', 'place_head', 'shared_size', 'network_images']
 
 # %% ../nbs/05_preprocess.ipynb #72db99be
 import math
@@ -61,6 +61,17 @@ def check_label_values(
     for theirs, ours, advice in ((3, 4, 'BraTS writes 3 for enhancing tumour from 2023 on'), (4, 3, 'BraTS wrote 4 for enhancing tumour up to 2021')):
         if theirs in there - named and ours in named - there:
             raise ValueError(f'the structures name the label {ours}, which does not occur, and not the label {theirs}, which does ({advice}); correct the label values of the structures')
+
+# %% ../nbs/05_preprocess.ipynb #201ac21b
+def true_masks(
+    examination:Examination,
+    structures:Mapping[str, Sequence[int]], # name: the labels that make it up
+) -> dict[str, Volume]: # yes/no, by structure; none without a label
+    "The masks that a label holds, by structure."
+    if not examination.label: return {}
+    try: check_label_values(set(np.unique(examination.label.array).tolist()), structures)
+    except ValueError as error: raise ValueError(f'case {examination.case_id}: {error}') from None
+    return {name: Volume(mask, examination.label.affine) for name, mask in zip(structures, structure_masks(examination.label, structures))}
 
 # %% ../nbs/05_preprocess.ipynb #920493a1
 SPACING_TOLERANCE = 1.05 # as a ratio

@@ -10,7 +10,7 @@ __all__ = ['Pass', 'STYLE', 'RunRecord', 'read_run', 'png_bytes', 'plot_run', 'w
 import csv
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .files import read_json, written_whole
 from .show import blank_figure
-from .viewer import Scene, pack_scene, scene_html
+from .viewer import Scene, View, pack_scene, scene_html
 
 # %% ../nbs/11_report.ipynb #286fc8f8
 @dataclass(frozen=True, eq=False)
@@ -103,9 +103,16 @@ def html_picture(data:bytes, caption:str) -> FigureTag: # the data are those of 
     "A picture that lies in the page itself, with a line below it."
     return FigureTag(Img(src='data:image/png;base64,' + b64encode(data).decode(), alt=caption), Figcaption(caption))
 
-def html_scene(scene:Scene, title:str, *, unfolded:bool=False) -> FT:
-    "A case that can be looked through in the page, slice by slice, folded away until it is asked for."
-    return Details(Summary(title), NotStr(scene_html(pack_scene(scene))), open=unfolded)
+def html_scene(
+    scene:Scene,
+    title:str,
+    *,
+    view:View={}, # what is on the screen to begin with, as far as it isn't the usual
+    unfolded:bool=False, # seen at once, not first when it is asked for
+) -> FT:
+    "A case that can be looked through in the page, slice by slice."
+    packed = pack_scene(scene)
+    return Details(Summary(title), NotStr(scene_html(replace(packed, header=packed.header | dict(start=packed.header['start'] | view)))), open=unfolded)
 
 def write_page(
     path:Path,

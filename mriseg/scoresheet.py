@@ -15,16 +15,16 @@ import numpy as np
 from fastcore.xml import FT, H1, H2, A, Figure as FigureTag, P, Table, Td, Th, Tr
 from matplotlib.figure import Figure
 
-from .case import Case, read_case
+from .case import Case
 from .checkpoint import Model
 from .evaluate import COLUMNS, LESION_ML, ScoreRow, healthy_line, notes, worst_first
 from .metrics import summarise
-from .predict import present_sequences, result_name
-from .preprocess import structure_masks
+from .predict import present_sequences
 from .report import html_picture, html_scene, png_bytes, write_page
+from .scenes import written_scene
 from .show import blank_figure, draw_slice, grey_window
 from .viewer import Scene
-from .volume import Volume, bounding_box, read_volume, reorient
+from .volume import Volume, bounding_box, reorient
 
 # %% ../nbs/14_scoresheet.ipynb #18981c3f
 ANSWERS = {'dice': 'model', 'flair_threshold_dice': 'FLAIR threshold', 'blank_dice': 'blank'}
@@ -73,17 +73,18 @@ def draw_errors(image:Volume, truth:Volume, predicted:Volume) -> Figure: # all o
 
 def _scored_scene(row:ScoreRow, case:Case, model:Model, masks:Path) -> Scene:
     "One sequence of a case with what was predicted of a structure, and what should have been."
-    present = present_sequences(model, case)
-    examination = read_case(case, ('flair',) if 'flair' in present else present[:1], needs_label=True)
-    truth, = structure_masks(examination.label, {row.structure: model.structures[row.structure]})
-    predicted = read_volume(masks/result_name(case.case_id, row.structure, model.structures))
-    return Scene(examination, {row.structure: predicted}, {row.structure: Volume(truth, examination.grid.affine)})
+    present, name = present_sequences(model, case), row.structure
+    scene = written_scene(case, masks, model.structures, sequences=('flair',) if 'flair' in present else present[:1])
+    return Scene(scene.examination, {name: scene.prediction[name]}, {name: scene.truth[name]})
 
 def _row_parts(row:ScoreRow, case:Case, model:Model, masks:Path) -> list[FT]:
-    "The worst slice of a case as a picture, and the case to be turned through."
+    "The worst slice of a case as a picture, and the case to be turned through from there."
     scene = _scored_scene(row, case, model, masks)
     told = f'{row.case}: Dice {row.dice:.3f}, {row.truth_ml:.1f} mL there, {row.predicted_ml:.1f} mL marked' + (', missed' if row.missed else '')
-    return [html_picture(png_bytes(draw_errors(scene.examination.grid, scene.truth[row.structure], scene.prediction[row.structure])), told), html_scene(scene, f'turn through the slices of {row.case}')]
+    predicted, truth = scene.prediction[row.structure], scene.truth[row.structure]
+    worst = dict(axial=worst_slice(*(reorient(mask).array > 0 for mask in (predicted, truth))))
+    return [html_picture(png_bytes(draw_errors(scene.examination.grid, truth, predicted)), told), html_scene(scene, f'turn through the slices of {row.case}', view=worst)]
+
 
 # %% ../nbs/14_scoresheet.ipynb #8f1f5974
 FEWEST_VOXELS = 20 # of a bin that is drawn

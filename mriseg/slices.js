@@ -7,18 +7,26 @@ const STYLE = `
 .mriseg-slices { max-width: 100%; font: 13px/1.4 system-ui, sans-serif; color: inherit }
 .mriseg-slices canvas { display: block; margin: 0; padding: 0; border: 0 }
 .mriseg-slices .strip { width: 100%; height: 18px; cursor: pointer; background: rgba(128, 128, 128, 0.18); border-radius: 3px }
-.mriseg-slices .picture { position: relative; background: #000; margin-top: 4px; line-height: 0; touch-action: pan-y; max-width: 100% }
+.mriseg-slices .picture { position: relative; max-width: 100%; margin-top: 4px; line-height: 0; background: #000; touch-action: pan-y }
 .mriseg-slices .slice { max-width: 100%; margin: auto; cursor: crosshair; outline: none }
 .mriseg-slices .slice:focus-visible { outline: 2px solid #4ea8ff; outline-offset: -2px }
 .mriseg-slices .side { position: absolute; color: #fff; font: 600 14px/1 system-ui, sans-serif; text-shadow: 0 0 3px #000; pointer-events: none }
-.mriseg-slices .side.left { left: 6px; top: 50%; transform: translateY(-50%) } .mriseg-slices .side.right { right: 6px; top: 50%; transform: translateY(-50%) }
-.mriseg-slices .side.top { top: 6px; left: 50%; transform: translateX(-50%) } .mriseg-slices .side.bottom { bottom: 6px; left: 50%; transform: translateX(-50%) }
-.mriseg-slices .legend span { margin-right: 1em; white-space: nowrap } .mriseg-slices .legend i { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.35em; border: 1px solid rgba(128, 128, 128, 0.6) }
-.mriseg-slices .readout { min-height: 2.8em; font-variant-numeric: tabular-nums } .mriseg-slices .legend { min-height: 1.4em; margin-top: 4px }
-.mriseg-controls { max-width: 100%; display: flex; flex-wrap: wrap; gap: 0.3em 0.9em; align-items: center; font: 13px/1.4 system-ui, sans-serif; color: inherit; margin-bottom: 4px }
-.mriseg-controls label { display: inline-flex; gap: 0.35em; align-items: center; white-space: nowrap } .mriseg-controls .long { flex: 1 0 100%; margin: 0; width: 100% }
-.mriseg-controls select, .mriseg-controls button { font: inherit; color: inherit; background: rgba(128, 128, 128, 0.18); border: 1px solid rgba(128, 128, 128, 0.5); border-radius: 3px; padding: 1px 6px }
-.mriseg-controls option { color: #000; background: #fff } .mriseg-controls input[type=range] { width: 6em; accent-color: #ff9f1c }`;
+.mriseg-slices .side.left { left: 6px; top: 50%; transform: translateY(-50%) }
+.mriseg-slices .side.right { right: 6px; top: 50%; transform: translateY(-50%) }
+.mriseg-slices .side.top { top: 6px; left: 50%; transform: translateX(-50%) }
+.mriseg-slices .side.bottom { bottom: 6px; left: 50%; transform: translateX(-50%) }
+.mriseg-slices .legend { min-height: 1.4em; margin-top: 4px }
+.mriseg-slices .legend span { margin-right: 1em; white-space: nowrap }
+.mriseg-slices .legend i { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.35em; border: 1px solid rgba(128, 128, 128, 0.6) }
+.mriseg-slices .readout { min-height: 2.8em; font-variant-numeric: tabular-nums }
+.mriseg-controls { max-width: 100%; display: flex; flex-wrap: wrap; gap: 0.3em 0.9em; align-items: center; margin-bottom: 4px }
+.mriseg-controls { font: 13px/1.4 system-ui, sans-serif; color: inherit }
+.mriseg-controls label { display: inline-flex; gap: 0.35em; align-items: center; white-space: nowrap }
+.mriseg-controls .long { flex: 1 0 100%; margin: 0; width: 100% }
+.mriseg-controls select, .mriseg-controls button { font: inherit; color: inherit; padding: 1px 6px; border-radius: 3px }
+.mriseg-controls select, .mriseg-controls button { background: rgba(128, 128, 128, 0.18); border: 1px solid rgba(128, 128, 128, 0.5) }
+.mriseg-controls option { color: #000; background: #fff }
+.mriseg-controls input[type=range] { width: 6em; accent-color: #ff9f1c }`;
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const rgb = colour => [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16));
@@ -65,8 +73,11 @@ function cover(scene, model) {
     return at => { const found = layer[at] & bits; return found ? scene.colours[31 - Math.clz32(found)] : undefined; };
   }
   if (overlay === 'errors') {
-    const predicted = scene.layer('prediction'), truth = scene.layer('truth'), {missed, invented, agreed} = scene.errors;
-    return at => { const p = predicted[at] & bits, t = truth[at] & bits; return t & ~p ? missed : p & ~t ? invented : p ? agreed : undefined; };
+    const known = bits & header.known.errors, [predicted, truth, missed, invented] = ['prediction', 'truth', 'missed', 'invented'].map(kind => scene.layer(kind));
+    const {errors} = scene; // where voxels were packed as blocks, what is missed and invented is a layer of its own
+    const lost = missed ? at => missed[at] & known : at => truth[at] & ~predicted[at] & known;
+    const extra = invented ? at => invented[at] & known : at => predicted[at] & ~truth[at] & known;
+    return at => lost(at) ? errors.missed : extra(at) ? errors.invented : predicted[at] & known ? errors.agreed : undefined;
   }
   if (overlay === 'nothing') return () => undefined;
   const layers = numbers.map(n => scene.layer(overlay, header.structures[n].name)).filter(Boolean); // not every structure need have a map
@@ -115,7 +126,10 @@ function drawPicture(canvas, scene, model) {
   Object.assign(inside, {width: slice.width, height: slice.height});
   inside.getContext('2d', {willReadFrequently: true}).putImageData(pixels(scene, model), 0, 0);
   const wanted = {width: Math.round(width*sharp), height: Math.round(height*sharp)};
-  if (canvas.width !== wanted.width || canvas.height !== wanted.height) { Object.assign(canvas, wanted); Object.assign(canvas.style, {width: `${width}px`, aspectRatio: `${width} / ${height}`}); }
+  if (canvas.width !== wanted.width || canvas.height !== wanted.height) {
+    Object.assign(canvas, wanted);
+    Object.assign(canvas.style, {width: `${width}px`, aspectRatio: `${width} / ${height}`});
+  }
   const pen = canvas.getContext('2d', {willReadFrequently: true}), fx = canvas.width/slice.width, fy = canvas.height/slice.height;
   pen.imageSmoothingEnabled = false;
   pen.drawImage(inside, 0, 0, canvas.width, canvas.height);
@@ -142,7 +156,11 @@ function drawStrip(canvas, scene, model) { // a column per slice: above what is 
   for (const [row, [kind, colour]] of Object.entries(header.strip_colours).entries()) {
     const most = Math.max(...counts[kind], 1);
     pen.fillStyle = colour;
-    counts[kind].forEach((count, k) => { if (!count) return; pen.globalAlpha = 0.35 + 0.65*count/most; pen.fillRect(k*step, row*canvas.height/3 + 1, Math.max(step, 1), canvas.height/3 - 2); });
+    counts[kind].forEach((count, k) => {
+      if (!count) return;
+      pen.globalAlpha = 0.35 + 0.65*count/most;
+      pen.fillRect(k*step, row*canvas.height/3 + 1, Math.max(step, 1), canvas.height/3 - 2);
+    });
   }
   Object.assign(pen, {globalAlpha: 1, strokeStyle: '#000', fillStyle: '#fff', lineWidth: sharp});
   pen.fillRect((index + 0.5)*step - 1.5*sharp, 0, 3*sharp, canvas.height);
@@ -151,93 +169,112 @@ function drawStrip(canvas, scene, model) { // a column per slice: above what is 
 
 function showLegend(element, scene, model) {
   const {header} = scene, overlay = header.overlays[clamp(model.get('overlay'), 0, header.overlays.length - 1)], entries = [];
-  const masks = kind => chosen(scene, model).forEach(n => entries.push([header.structures[n].colour, kind + (header.structures.length > 1 ? ` ${header.structures[n].name}` : '')]));
+  const several = header.structures.length > 1, known = kind => chosen(scene, model).filter(n => header.known[kind] >> n & 1);
+  const masks = (kind, text) => known(kind).forEach(n => entries.push([header.structures[n].colour, text + (several ? ` ${header.structures[n].name}` : '')]));
   if (overlay === 'errors') entries.push(...Object.entries(header.error_colours).map(([name, colour]) => [colour, name]));
   else if (overlay in header.ranges) entries.push([`linear-gradient(90deg, ${header.palette.filter((_, n) => n % 51 === 0).join(', ')})`, `${overlay} 0 to ${header.ranges[overlay]}`]);
-  else if (overlay !== 'nothing') masks(overlay);
-  if (model.get('outlines')) {
-    if (scene.layer('prediction') && overlay !== 'prediction') masks('outline: prediction');
-    if (scene.layer('truth')) entries.push([header.truth_colour, 'outline: truth']);
-  }
+  else if (overlay !== 'nothing') masks(overlay, overlay);
+  if (model.get('outlines') && overlay !== 'prediction') masks('prediction', 'outline: prediction');
+  if (model.get('outlines') && known('truth').length) entries.push([header.truth_colour, 'outline: truth']);
   element.replaceChildren();
-  for (const [colour, text] of entries) { const entry = make('span', {}, element); make('i', {}, entry).style.background = colour; entry.append(text); }
+  for (const [colour, text] of entries) {
+    const entry = make('span', {}, element);
+    make('i', {}, entry).style.background = colour;
+    entry.append(text);
+  }
 }
 
 const times = (matrix, at) => matrix.slice(0, 3).map(row => row[0]*at[0] + row[1]*at[1] + row[2]*at[2] + row[3]);
 
 function tell(scene, model, at) { // a voxel in words
-  const {header} = scene, [ni, nj] = header.shape, number = at[0] + ni*(at[1] + nj*at[2]), names = (kind, none) => {
-    const layer = scene.layer(kind);
-    return layer ? [`${kind}: ` + (header.structures.filter((_, n) => layer[number] >> n & 1).map(one => one.name).join(' + ') || none)] : [];
+  const {header} = scene, [ni, nj] = header.shape, number = at[0] + ni*(at[1] + nj*at[2]), several = header.structures.length > 1;
+  const names = kind => {
+    const layer = scene.layer(kind), marked = header.structures.filter((_, n) => layer && layer[number] >> n & 1);
+    return header.known[kind] ? [`${kind}: ${marked.map(one => one.name).join(' + ') || 'none'}`] : [];
   };
-  const sequence = header.sequences[clamp(model.get('sequence'), 0, header.sequences.length - 1)], stored = scene.layer('sequence', sequence.name)[number];
+  const sequence = header.sequences[clamp(model.get('sequence'), 0, header.sequences.length - 1)];
+  const stored = scene.layer('sequence', sequence.name)[number], value = Number((sequence.black + stored*sequence.unit).toPrecision(3));
   const mm = times(header.affine, at).map((value, axis) => `${(value <= -0.05 ? 'LPI' : 'RAS')[axis]} ${Math.abs(value).toFixed(1)}`);
-  const maps = Object.keys(header.ranges).flatMap(kind => chosen(scene, model).map(n => [kind, header.structures[n].name, scene.layer(kind, header.structures[n].name)]))
-    .filter(([, , layer]) => layer).map(([kind, name, layer]) => `${kind}${header.structures.length > 1 ? ` ${name}` : ''} ${(layer[number]*header.ranges[kind]/255).toFixed(2)}`);
-  const value = sequence.black + stored*sequence.unit;
-  return [`${sequence.name} ${stored === 255 ? '≥' : stored ? '≈' : '≤'} ${Number(value.toPrecision(3))}`, `${mm.join(', ')} mm`, `voxel (${times(header.stored, at).map(Math.round).join(', ')})`, ...names('truth', 'none'), ...names('prediction', 'none'), ...maps].join(' · ');
+  const maps = Object.keys(header.ranges).flatMap(kind => chosen(scene, model).map(n => [kind, header.structures[n].name, scene.layer(kind, header.structures[n].name)]));
+  const told = maps.filter(([, , layer]) => layer)
+    .map(([kind, name, layer]) => `${kind}${several ? ` ${name}` : ''} ${(layer[number]*header.ranges[kind]/255).toFixed(2)}`);
+  const near = header.every.some(every => every > 1) ? 'near voxel' : 'voxel';
+  return [`${sequence.name} ${stored === 255 ? '≥' : stored ? '≈' : '≤'} ${value}`, `${mm.join(', ')} mm`,
+          `${near} (${times(header.stored, at).map(Math.round).join(', ')})`, ...names('truth'), ...names('prediction'), ...told].join(' · ');
 }
 
 function viewer(root, model, current, always) { // `current` gives the scene; `always`: the wheel turns slices without a click before
   const box = make('div', {className: 'mriseg-slices'}, root);
   box.dataset.lmSuppressShortcuts = 'true'; // JupyterLab leaves the keys to us
-  const strip = make('canvas', {className: 'strip', title: 'upper line: truth, middle: prediction, lower: where they differ; click to go there'}, box);
-  const picture = make('div', {className: 'picture'}, box), canvas = make('canvas', {className: 'slice', tabIndex: 0}, picture);
-  const sides = ['left', 'right', 'top', 'bottom'].map(side => make('span', {className: `side ${side}`}, picture));
+  const strip = make('canvas', {className: 'strip', title: 'grey: truth, orange: prediction, red: where they differ; click to go there', ariaHidden: 'true'}, box);
+  const picture = make('div', {className: 'picture'}, box), canvas = make('canvas', {className: 'slice', tabIndex: 0, role: 'img'}, picture);
+  const sides = ['left', 'right', 'top', 'bottom'].map(side => make('span', {className: `side ${side}`, ariaHidden: 'true'}, picture));
   const legend = make('div', {className: 'legend'}, box), readout = make('div', {className: 'readout'}, box);
   let pointed = null; // the voxel under the pointer, while it is over the picture
   const put = (name, value) => { model.set(name, value); model.save_changes(); };
   const move = (plane, index) => { const {header} = current(); put(plane.name, placeOf(header, plane.cut, clamp(index, 0, header.shape[plane.cut] - 1))); };
   const step = by => { const {plane, index} = cut(current(), model); move(plane, index + by); };
-  const under = event => {
-    const slice = cut(current(), model), area = canvas.getBoundingClientRect();
-    return slice.voxel(clamp(Math.floor((event.clientX - area.left)/area.width*slice.width), 0, slice.width - 1), clamp(Math.floor((event.clientY - area.top)/area.height*slice.height), 0, slice.height - 1));
+  const share = (event, element) => { // where in an element something happened, from 0 to 1
+    const area = element.getBoundingClientRect();
+    return [clamp((event.clientX - area.left)/area.width, 0, 1 - 1e-9), clamp((event.clientY - area.top)/area.height, 0, 1 - 1e-9)];
+  };
+  const under = event => { const slice = cut(current(), model), [x, y] = share(event, canvas); return slice.voxel(Math.floor(x*slice.width), Math.floor(y*slice.height)); };
+
+  const say = () => {
+    const scene = current(), {plane, index} = cut(scene, model), where = `${scene.header.case}, ${plane.name} slice ${placeOf(scene.header, plane.cut, index)}`;
+    readout.textContent = [where, ...(pointed ? [tell(scene, model, pointed)] : []), ...scene.header.notes].join(' · ');
+    canvas.setAttribute('aria-label', `${where}; arrow keys turn slices`);
   };
   const draw = () => {
-    const scene = current(), {plane, index} = cut(scene, model), place = placeOf(scene.header, plane.cut, index);
+    const scene = current(), {plane, index} = cut(scene, model);
     box.style.width = `${scene.header.width}px`;
     drawPicture(canvas, scene, model);
     drawStrip(strip, scene, model);
     sides.forEach((element, n) => { element.textContent = plane.edges[n]; });
     showLegend(legend, scene, model);
     if (pointed) pointed[plane.cut] = index;
-    readout.textContent = `${scene.header.case}, ${plane.name} slice ${place}` + (pointed ? ` · ${tell(scene, model, pointed)}` : '');
-    canvas.setAttribute('aria-label', `${scene.header.case}, ${plane.name} slice ${place}; arrow keys turn slices`);
+    say();
   };
-  canvas.onmousemove = event => { pointed = under(event); readout.textContent = readout.textContent.split(' · ')[0] + ` · ${tell(current(), model, pointed)}`; };
-  canvas.onmouseleave = () => { pointed = null; readout.textContent = readout.textContent.split(' · ')[0]; };
+  let due = false; // several values that change at once are drawn once
+  const later = () => { if (!due) queueMicrotask(() => { due = false; draw(); }); due = true; };
+
+  canvas.onpointermove = event => { pointed = under(event); say(); };
+  canvas.onpointerleave = () => { pointed = null; say(); };
   canvas.oncontextmenu = event => event.preventDefault();
   canvas.onpointerdown = event => {
     canvas.focus({preventScroll: true});
-    if (event.button === 2 || event.shiftKey) { // window and level, as radiologists drag them
-      const begin = [event.clientX, event.clientY, model.get('window'), model.get('level')];
-      canvas.setPointerCapture(event.pointerId);
-      canvas.onpointermove = moved => { put('window', clamp(Math.round(begin[2] + (moved.clientX - begin[0])/2), 1, 200)); put('level', clamp(Math.round(begin[3] + (moved.clientY - begin[1])/2), 0, 130)); };
-      canvas.onpointerup = () => { canvas.onpointermove = canvas.onpointerup = null; };
-      return;
-    }
+    if (event.button === 2 || event.shiftKey) return dragGreys(event);
     const at = under(event), {planes} = current().header, shown = cut(current(), model).plane;
     for (const plane of planes) if (plane !== shown) move(plane, at[plane.cut]);
   };
+  const dragGreys = event => { // window and level, as radiologists drag them
+    const [x, y, width, level] = [event.clientX, event.clientY, model.get('window'), model.get('level')], usual = canvas.onpointermove;
+    canvas.setPointerCapture(event.pointerId);
+    canvas.onpointermove = moved => {
+      model.set('window', clamp(Math.round(width + (moved.clientX - x)/2), 1, 200));
+      put('level', clamp(Math.round(level + (moved.clientY - y)/2), 0, 130));
+    };
+    canvas.onlostpointercapture = () => { canvas.onpointermove = usual; };
+  };
   canvas.onkeydown = event => {
     const by = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10, Home: -1e6, End: 1e6}[event.key];
-    if (!by) return;
+    if (!by || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     event.stopPropagation();
     step(by);
   };
   let turned = 0; // of the wheel, until it is a slice
   canvas.addEventListener('wheel', event => {
-    if (!always && document.activeElement !== canvas) return;
+    if (event.ctrlKey || !always && document.activeElement !== canvas) return; // with Ctrl the page is enlarged
     event.preventDefault();
     event.stopPropagation();
     turned += event.deltaMode ? Math.sign(event.deltaY)*40 : clamp(event.deltaY, -40, 40);
     if (Math.abs(turned) >= 40) { step(turned < 0 ? 1 : -1); turned = 0; }
   }, {passive: false});
-  strip.onpointerdown = event => { const {plane} = cut(current(), model), {shape} = current().header, area = strip.getBoundingClientRect(); move(plane, Math.floor((event.clientX - area.left)/area.width*shape[plane.cut])); };
-  for (const name of VALUES) model.on(`change:${name}`, draw);
+  strip.onpointerdown = event => { const {plane} = cut(current(), model); move(plane, Math.floor(share(event, strip)[0]*current().header.shape[plane.cut])); };
+  for (const name of VALUES) model.on(`change:${name}`, later);
   draw();
-  return {draw, step, move, forget: () => { for (const name of VALUES) model.off(`change:${name}`, draw); }};
+  return {step, move, renew: () => { pointed = null; later(); }, forget: () => { for (const name of VALUES) model.off(`change:${name}`, later); }};
 }
 
 // --- In a page without Python: the values, and controls for them
@@ -280,23 +317,31 @@ function controls(box, scene, model) {
 function travel(box, scene, model, shown) { // slider, play, and jumps to errors
   const {header} = scene, slice = make('input', {type: 'range', className: 'long position', ariaLabel: 'slice'}, box);
   const here = () => cut(scene, model), counts = () => header.counts[here().plane.name][model.get('structure')];
-  const show = () => { const {plane, index} = here(); Object.assign(slice, {min: 0, max: header.shape[plane.cut] - 1}); slice.value = index; };
+  const show = () => {
+    const {plane, index} = here();
+    Object.assign(slice, {min: 0, max: header.shape[plane.cut] - 1});
+    slice.value = index;
+  };
   slice.oninput = () => shown.move(here().plane, +slice.value);
   for (const name of ['plane', ...header.planes.map(plane => plane.name)]) model.on(`change:${name}`, show);
   show();
   let timer = 0;
   const play = make('button', {textContent: '▶ play', className: 'play'}, box);
+  const turn = () => { const {plane, index} = here(); if (box.isConnected) shown.move(plane, (index + 1) % header.shape[plane.cut]); else clearInterval(timer); };
   play.onclick = () => {
-    if (timer) { clearInterval(timer); timer = 0; } else timer = setInterval(() => { if (!box.isConnected) return clearInterval(timer); const {plane, index} = here(); shown.move(plane, (index + 1) % header.shape[plane.cut]); }, 100);
+    if (timer) { clearInterval(timer); timer = 0; } else timer = setInterval(turn, 100);
     play.textContent = timer ? '❚❚ stop' : '▶ play';
   };
   if (!header.overlays.includes('errors')) return;
-  const go = index => { if (index >= 0) shown.move(here().plane, index); };
-  make('button', {textContent: 'next error', className: 'next'}, box).onclick = () => { const {wrong} = counts(), n = wrong.length, order = wrong.map((_, k) => (here().index + 1 + k) % n); go(order.find(k => wrong[k]) ?? -1); };
-  make('button', {textContent: 'worst slice', className: 'worst'}, box).onclick = () => { const {wrong} = counts(); go(wrong.indexOf(Math.max(...wrong))); };
+  const go = find => { const {wrong} = counts(), index = find(wrong); if (wrong.some(Boolean)) shown.move(here().plane, index); };
+  const next = wrong => wrong.map((_, k) => (here().index + 1 + k) % wrong.length).find(k => wrong[k]);
+  make('button', {textContent: 'next error', className: 'next'}, box).onclick = () => go(next);
+  make('button', {textContent: 'worst slice', className: 'worst'}, box).onclick = () => go(wrong => wrong.indexOf(Math.max(...wrong)));
 }
 
 async function standalone(root, packed) { // base64 of the zlib stream that Python made
+  const fold = root.closest('details'); // what is folded away is unpacked when it is looked at
+  if (fold && !fold.open) await new Promise(opened => fold.addEventListener('toggle', opened, {once: true}));
   const bytes = Uint8Array.from(atob(packed), letter => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
   const scene = unpack(new Uint8Array(await new Response(stream).arrayBuffer())), model = new Values(scene.header.start);
@@ -315,7 +360,7 @@ function render({model, el}) {
   const read = () => { const {buffer, byteOffset, byteLength} = model.get('scene'); return unpack(new Uint8Array(buffer, byteOffset, byteLength)); };
   let scene = read();
   make('style', {textContent: STYLE}, el);
-  const shown = viewer(el, model, () => scene, true), renew = () => { scene = read(); shown.draw(); };
+  const shown = viewer(el, model, () => scene, true), renew = () => { scene = read(); shown.renew(); };
   model.on('change:scene', renew);
   return () => { model.off('change:scene', renew); shown.forget(); };
 }

@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from mriseg.browser import SliceBrowser
+from mriseg.report import html_scene, write_page
 from mriseg.viewer import Scene, pack_scene, scene_html, scene_picture
 from mriseg.volume import Examination, Volume, reorient
 
@@ -20,19 +21,19 @@ import numpy as np
 from mriseg.viewer import Scene
 from mriseg.volume import Examination, Volume
 
-def make_scene(seed=0, shape=(240, 240, 155)): # as large as a case of BraTS
+def make_scene(seed=0, shape=(240, 240, 155)): # as large as a case of BraTS; another seed, another size of the head
     "A head of noise with a ball, and a prediction that lies beside it."
     rng, affine = np.random.default_rng(seed), np.diag([-1., -1, 1, 1])
     affine[:3, 3] = 120, 110, -70
     places = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing='ij', sparse=True)
-    head = (places[0]/0.6)**2 + (places[1]/0.72)**2 + (places[2]/0.9)**2 < 1
+    head = (places[0]/(0.6 - seed/20))**2 + (places[1]/0.72)**2 + (places[2]/(0.9 - seed/5))**2 < 1
     centre = rng.uniform(-0.3, 0.3, 3)
     balls = [Volume(sum((place - middle - shift)**2 for place, middle in zip(places, centre)) < 0.03, affine) for shift in (0.02, 0)]
     scans = {name: Volume(np.where(head, rng.integers(200, 900, shape), 0).astype(np.int16), affine) for name in ('t1', 't2', 'flair')}
     return Scene(Examination(f'case {seed}', scans), dict(tumour=balls[0]), dict(tumour=balls[1]))
 '''
 CELLS = ['import os, psutil\nfrom mriseg.browser import SliceBrowser\nfrom made_up import make_scene',
-         "browser = SliceBrowser({f'case {n}': lambda n=n: make_scene(n) for n in range(2)})\nbrowser.controls['outlines'].value = False\nbrowser",
+         "browser = SliceBrowser({f'case {n}': lambda n=n: make_scene(n) for n in range(3)})\nbrowser.controls['outlines'].value = False\nbrowser",
          "print('kernel', os.getpid())"]
 exec(MADE_UP) # the same scenes here as in the notebook
 
@@ -54,7 +55,7 @@ def lab(tmp_path_factory, browser):
         page.get_by_text('kernel ').last.wait_for(timeout=60_000)
         page.evaluate(PROBE)
         page.wait_for_timeout(500)
-        page.mirror = SliceBrowser({f'case {n}': lambda n=n: make_scene(n) for n in range(2)}) # what the page should show
+        page.mirror = SliceBrowser({f'case {n}': lambda n=n: make_scene(n) for n in range(3)}) # what the page should show
         page.mirror.controls['outlines'].value = False
         yield page
         assert not wrong, wrong
@@ -148,8 +149,14 @@ def test_jumps_and_cases(lab):
     lab.wait_for_function('document.querySelector(".readout").textContent.startsWith("case 1")', timeout=60_000)
     lab.mirror.case.value = 'case 1'
     assert agrees(lab) == lab.mirror.packed.header['start']['axial']
+    for name in ('case 2', 'case 0', 'case 2', 'case 1'): # heads of different sizes: each opens where it should be looked at, and stays there
+        lab.locator('.widget-dropdown:has(label:text-is("case")) select').select_option(name)
+        lab.wait_for_function('name => document.querySelector(".readout").textContent.startsWith(name)', arg=name, timeout=60_000)
+        lab.mirror.case.value = name
+        lab.wait_for_timeout(400)
+        assert agrees(lab) == lab.mirror.packed.header['start']['axial'], name
     lab.get_by_role('button', name='worst case').click()
-    lab.wait_for_function('document.querySelector(".jp-Notebook").textContent.includes("the lowest of 2 cases")', timeout=60_000)
+    lab.wait_for_function('document.querySelector(".jp-Notebook").textContent.includes("the lowest of 3 cases")', timeout=60_000)
     worst = min(lab.mirror.deck.dice, key=lab.mirror.deck.dice.get)
     lab.wait_for_function('worst => document.querySelector(".readout").textContent.startsWith(worst)', arg=worst, timeout=60_000)
     lab.mirror.case.value = worst
@@ -181,8 +188,10 @@ def test_five_hundred_steps_leave_no_memory_behind(lab):
         for n in range(times): lab.keyboard.press('ArrowRight' if n//40 % 2 else 'ArrowLeft')
     turn(80)
     before = used()
+    lab.evaluate('() => { window.turned = 0; new MutationObserver(() => window.turned++).observe(document.querySelector(".readout"), {childList: true}); }')
     turn(500)
     page, kernel_grown = used() - before
+    assert lab.evaluate('window.turned') > 450 # the slices did turn
     print(f'after 500 steps: page {page:+.1f} MB, kernel {kernel_grown:+.1f} MB')
     assert page < 20 and kernel_grown < 20
 
@@ -217,18 +226,107 @@ def test_sides_are_right_in_a_page_for_all_orientations(browser, tmp_path):
     page, wrong = new_page(browser)
     page.goto((tmp_path/'sides.html').as_uri())
     page.wait_for_function('document.querySelectorAll("canvas.slice").length === 48', timeout=60_000)
-    found = page.evaluate('''() => [...document.querySelectorAll('.mriseg-scene')].flatMap(scene => [0, 1, 2].map(plane => {
+    found = page.evaluate('''async () => { const found = [];
+        for (const scene of document.querySelectorAll('.mriseg-scene')) for (const plane of [0, 1, 2]) {
         const select = scene.querySelector('select.plane'), canvas = scene.querySelector('canvas.slice'), pen = canvas.getContext('2d');
-        select.selectedIndex = plane; select.onchange();
+            select.selectedIndex = plane; select.onchange(); await new Promise(requestAnimationFrame);
         const {width, height} = canvas, data = pen.getImageData(0, 0, width, height).data; let x = 0, y = 0, n = 0;
         for (let at = 0; at < width*height; at++) if (data[4*at] === 255 && data[4*at + 1] === 159 && data[4*at + 2] === 28) { x += at % width; y += Math.floor(at/width); n++; }
-        return [scene.querySelector('.readout').textContent.slice(0, 3), select.value, x/n/width, y/n/height, ...['left', 'right', 'top', 'bottom'].map(side => scene.querySelector('.side.' + side).textContent)];
-    }))''')
+        found.push([scene.querySelector('.readout').textContent.slice(0, 3), select.value, x/n/width, y/n/height, ...['left', 'right', 'top', 'bottom'].map(side => scene.querySelector('.side.' + side).textContent)]);
+    } return found; }''')
     assert not wrong, wrong
     assert len(found) == 3*48 and len({one[0] for one in found}) == 48
     for code, plane, x, y, *letters in found:
         assert letters == {'axial': ['R', 'L', 'A', 'P'], 'coronal': ['R', 'L', 'S', 'I'], 'sagittal': ['A', 'P', 'S', 'I']}[plane], (code, plane)
         assert (x < 0.5 if plane == 'sagittal' else x > 0.5) and y < 0.5, (code, plane, x, y) # the front is on the left of a sagittal picture
+
+@pytest.mark.parametrize('most_voxels', [10**7, 8000])
+def test_the_script_draws_what_python_draws(browser, tmp_path, most_voxels):
+    "Every plane, overlay and structure, of an oblique grid with three structures that overlap, one of them without truth, and maps of two."
+    rng, turn = np.random.default_rng(1), 0.2
+    affine, shape = np.diag([-1., 1.3, 2, 1]), (31, 37, 23)
+    affine[:2, :2] = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ affine[:2, :2]
+    image = rng.integers(1, 800, shape).astype(np.int16)
+    image[3, 4, 5], image[10:14] = 20000, -20
+    def masks(*names): return {name: Volume(rng.random(shape) < 0.25, affine) for name in names}
+    maps = {name: Volume(rng.random(shape).astype(np.float32), affine) for name in ('a', 'c')}
+    case_id = '"quoted" </script> <b>bold</b> · B7'
+    packed = pack_scene(Scene(Examination(case_id, dict(t1=Volume(image, affine), flair=Volume(image[::-1].copy(), affine))), masks('a', 'b', 'c'), masks('a', 'b'), maps, notes=('without t2',)), most_voxels=most_voxels)
+    assert (max(packed.header['every']) > 1) == (most_voxels == 8000)
+    (tmp_path/'page.html').write_text('<!doctype html><meta charset="utf-8">' + scene_html(packed, shades=256))
+    page, wrong = new_page(browser)
+    page.goto((tmp_path/'page.html').as_uri())
+    page.wait_for_selector('canvas.slice')
+    page.evaluate(PROBE)
+    page.locator('input.outlines').uncheck()
+    pictures = 0
+    for plane in range(3):
+        page.locator('select.plane').select_option(index=plane)
+        for overlay in range(len(packed.header['overlays'])):
+            page.locator('select.overlay').select_option(index=overlay)
+            for structure in range(4):
+                page.locator('select.structure').select_option(index=structure)
+                for window, level in ((100, 50), (37, 70)):
+                    page.evaluate('given => Object.entries(given).forEach(([name, value]) => { const range = document.querySelector("input." + name); range.value = value; range.oninput(); })', dict(window=window, level=level))
+                    view = packed.header['start'] | dict(plane=plane, overlay=overlay, structure=structure, outlines=False, window=window, level=level)
+                    picture = scene_picture(packed, view)
+                    shown = np.array(page.evaluate('([columns, rows]) => window.shown(columns, rows)', [picture.shape[1], picture.shape[0]])).reshape(picture.shape)
+                    assert np.abs(shown[1:-1, 1:-1] - picture[1:-1, 1:-1].astype(int)).max() <= 1, (plane, overlay, structure, window)
+                    pictures += 1
+    assert pictures == 3*5*4*2 and packed.header['overlays'] == ['prediction', 'truth', 'errors', 'probability', 'nothing']
+    assert page.locator('.readout').inner_text().startswith(case_id) and page.locator('.readout').inner_text().endswith('without t2') and not page.locator('b').count()
+    page.close()
+    assert not wrong, wrong
+
+def test_outlines_values_and_greys(browser, tmp_path):
+    "The outline runs around a mask, a saturated voxel says so, and a drag with the right button changes the greys."
+    image, mask = np.full((20, 20, 5), 100, np.int16), np.zeros((20, 20, 5), bool)
+    image[:, :10], image[4, 15, 2], mask[5:9, 5:9] = 50, 30_000, True
+    packed = pack_scene(Scene(Examination('square', dict(t1=Volume(image, np.eye(4)))), dict(spot=Volume(mask, np.eye(4)))))
+    packed.header['start'] |= dict(axial=2, overlay=packed.header['overlays'].index('nothing'))
+    (tmp_path/'page.html').write_text('<!doctype html><meta charset="utf-8">' + scene_html(packed))
+    page, wrong = new_page(browser)
+    page.goto((tmp_path/'page.html').as_uri())
+    page.wait_for_selector('canvas.slice')
+    orange = """() => { const canvas = document.querySelector('canvas.slice'), {width, height} = canvas, data = canvas.getContext('2d').getImageData(0, 0, width, height).data, found = [];
+        for (let at = 0; at < width*height; at++) if (data[4*at] - data[4*at + 2] > 90 && at % width > 20 && at % width < width - 20 && at > 20*width && at < (height - 20)*width) found.push([at % width/width*20, Math.floor(at/width)/height*20]);
+        return found; }"""
+    found = np.array(page.evaluate(orange))
+    assert np.allclose([found.min(0), found.max(0)], [[11, 11], [15, 15]], atol=0.15) # around voxels 5 to 8, counted from the right and from the top; lines are smoothed, so any orange will do
+    assert not ((found > 11.3) & (found < 14.7)).all(axis=1).any() # an outline, nothing filled
+    page.locator('input.outlines').uncheck()
+    assert not page.evaluate(orange)
+    box = page.locator('canvas.slice').bounding_box()
+    def at(i, j): return box['x'] + (19.5 - i)*box['width']/20, box['y'] + (19.5 - j)*box['height']/20
+    page.mouse.move(*at(4, 15))
+    assert 't1 ≥ ' in page.locator('.readout').inner_text() and 'voxel (4, 15, 2)' in page.locator('.readout').inner_text()
+    page.mouse.move(*at(6, 6))
+    assert 'prediction: spot' in page.locator('.readout').inner_text() and 'truth' not in page.locator('.readout').inner_text() # nobody drew one
+    page.mouse.down(button='right')
+    page.mouse.move(at(6, 6)[0] - 40, at(6, 6)[1] + 20, steps=4)
+    page.mouse.up(button='right')
+    assert [int(page.locator(f'input.{name}').input_value()) for name in ('window', 'level')] == [80, 60]
+    page.mouse.move(*at(9, 9))
+    assert [int(page.locator(f'input.{name}').input_value()) for name in ('window', 'level')] == [80, 60] # the drag has ended
+    page.mouse.click(*at(3, 17)) # the other planes go there
+    page.locator('select.plane').select_option('sagittal')
+    assert 'sagittal slice 3' in page.locator('.readout').inner_text()
+    page.locator('canvas.slice').press('Alt+ArrowLeft')
+    assert 'sagittal slice 3' in page.locator('.readout').inner_text() # that key is the browser's
+    page.close()
+    assert not wrong, wrong
+
+def test_folded_cases_are_unpacked_when_they_are_looked_at(browser, tmp_path):
+    write_page(tmp_path/'page.html', 'two cases', [html_scene(make_scene(seed, shape=(40, 40, 30)), f'case {seed}') for seed in range(2)])
+    page, wrong = new_page(browser)
+    page.goto((tmp_path/'page.html').as_uri())
+    page.wait_for_timeout(500)
+    assert page.locator('canvas.slice').count() == 0
+    page.locator('summary').nth(1).click()
+    page.locator('canvas.slice').wait_for()
+    assert page.locator('canvas.slice').count() == 1 and page.locator('.readout').inner_text().startswith('case 1')
+    page.close()
+    assert not wrong, wrong
 
 def test_a_page_without_python_is_turned_through(browser, tmp_path):
     packed = pack_scene(make_scene(shape=(60, 70, 40)))
