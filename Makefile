@@ -18,8 +18,9 @@ $(VENV)/.done: settings.ini setup.py constraints.txt
 	@echo "Installing into $(VENV) (about 1.3 GB, some minutes)"
 	@$(PYTHON) -m venv $(VENV)
 	@test -z "$(TORCH_INDEX)" || $(PIP) --no-deps --retries 0 --timeout 15 --extra-index-url $(TORCH_INDEX) torch || echo "Not from $(TORCH_INDEX): taking torch from PyPI"
-	@$(PIP) -e '.[dev,browser]'
+	@$(PIP) -e '.[dev,browser]' --use-pep517 --config-settings editable_mode=compat   # or a folder named mriseg, such as the clone, would be taken for the package
 	@touch $@
+	@echo "Done. In this terminal: source $(VENV)/bin/activate"
 
 demo: setup
 	$(BIN)/mriseg_demo --out demo

@@ -80,10 +80,11 @@ def refuse_occupied(run_folder:Path) -> None:
     if not run_folder.is_dir() or any(not path.name.startswith('.') for path in run_folder.iterdir()):
         raise ValueError(f'{run_folder} is there already and holds something else than this command writes; give a new folder')
 
-def _difference(name:str, then:Any, now:Any) -> str:
-    if not (isinstance(then, dict) and isinstance(now, dict)): return f'there {name} = {then}, but now {name} = {now}'
-    differing = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
-    return f"there {name} has {len(then)} entries, now {len(now)}, and they differ in {', '.join(differing[:3])}{' and others' if len(differing) > 3 else ''}"
+def _differences(then:Any, now:Any, name:str='') -> list[str]:
+    "What differs between two records, name by name."
+    if isinstance(then, dict) and isinstance(now, dict):
+        return [text for key in sorted(then.keys() | now.keys()) for text in _differences(then.get(key), now.get(key), f'{name} {key}'.strip())]
+    return [] if then == now else [f'{name} was {"nothing" if then is None else then} and is now {"nothing" if now is None else now}']
 
 def claim_folder(
     run_folder:Path,
@@ -95,10 +96,9 @@ def claim_folder(
     refuse_occupied(run_folder)
     record, now = run_folder/'settings.json', json.loads(json.dumps(settings))
     if begun:
-        earlier = read_json(record)
-        for name in sorted(earlier.keys() | now.keys()):
-            if earlier.get(name) != now.get(name):
-                raise ValueError(f'{run_folder} holds another run: {_difference(name, earlier.get(name), now.get(name))}; give another folder, or the settings of that run')
+        if differing := _differences(read_json(record), now):
+            more = f'; and {len(differing) - 4} more differences' if len(differing) > 4 else ''
+            raise ValueError(f"{run_folder} holds another run: {'; '.join(differing[:4])}{more}; give another folder, or the settings of that run")
     else: write_json(record, now)
 
 # %% ../nbs/00_files.ipynb #170dd2bc

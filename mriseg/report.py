@@ -63,8 +63,9 @@ def png_bytes(figure:Figure) -> bytes:
 
 def plot_run(record:RunRecord) -> Figure:
     "Loss and Dice by pass, with what trivial answers score as dotted lines."
-    figure, number = blank_figure(9, 3), record.numbers('number')
-    for axis, key, label in zip(figure.subplots(1, 2), ('loss', 'dice'), ('loss of training', 'Dice of the cases put aside')):
+    shown = dict(loss='loss of training') | (dict(dice='Dice of the cases put aside') if record.cases else {})
+    figure, number = blank_figure(4.5*len(shown), 3), record.numbers('number')
+    for axis, (key, label) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items()):
         if key == 'dice':
             for case in record.cases: axis.plot(number, record.case_dice(case), color='0.75', linewidth=1)
         axis.plot(number, record.numbers(key), 'o-' if len(number) == 1 else '-', color='C0', linewidth=2)
@@ -74,7 +75,7 @@ def plot_run(record:RunRecord) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if lines: axis.legend(fontsize='small', frameon=False)
     figure.axes[0].set_ylim(0, 1.3*max(record.numbers('loss').max(), 0.1))
-    figure.axes[1].set_ylim(-0.02, 1)
+    if record.cases: figure.axes[1].set_ylim(-0.02, 1)
     return figure
 
 # %% ../nbs/11_report.ipynb #2ed1865c
@@ -139,8 +140,9 @@ def write_report(run_folder:Path) -> Path:
     pictures = {n: run_folder/'previews'/f'epoch_{n:03d}.png' for n in dict.fromkeys((0, best + 1))}
     examined = f"Best pass: {best + 1} of {len(record.passes)}, mean Dice {record.numbers('dice')[best]:.3f} over what was put aside: {', '.join(record.cases)}. It also chose this pass, so on new patients expect somewhat less."
     parts = [H1(f'Training run {run_folder.resolve().name}'), P(examined if record.cases else f'All cases were learned from and none was put aside, so the last of {len(record.passes)} passes is kept, and how good it is can not be said.')]
-    parts += [P(f"Pass {row['number']}: {row['warning']}", cls='warning') for row in record.passes if row.get('warning')]
     parts += [html_picture(png_bytes(plot_run(record)), 'Loss and Dice by pass; dotted: what answers score that have learned nothing')]
+    if warned := [row for row in record.passes if row.get('warning')]:
+        parts.append(P(f"Pass {', '.join(row['number'] for row in warned)}: {warned[-1]['warning']}" + (' (this is the last warning; the others are in history.csv)' if len(warned) > 1 else ''), cls='warning'))
     parts += [html_picture(path.read_bytes(), 'before the first step' if not n else f'after pass {n}') for n, path in pictures.items() if path.is_file()]
     columns = [name for name in record.passes[0] if name != 'warning']
     table = Table(Tr(*map(Th, columns)), *[Tr(*[Td(_short(row[name])) for name in columns]) for row in record.passes])

@@ -23,7 +23,7 @@ from .predict import present_sequences
 from .report import html_picture, html_scene, png_bytes, write_page
 from .scenes import written_scene
 from .show import blank_figure, draw_slice, grey_window
-from .viewer import Scene
+from .viewer import ERROR_COLOURS, STRUCTURE_COLOURS, TRUTH_COLOUR, Scene
 from .volume import Volume, bounding_box, reorient
 
 # %% ../nbs/14_scoresheet.ipynb #18981c3f
@@ -66,8 +66,9 @@ def draw_errors(image:Volume, truth:Volume, predicted:Volume) -> Figure: # all o
     k, window = worst_slice(predicted.array, truth.array), grey_window(image.array)
     errors = dict(missed=Volume(truth.array & ~predicted.array, truth.affine), invented=Volume(predicted.array & ~truth.array, truth.affine))
     figure = blank_figure(9, 3.1)
-    for axis, (title, masks) in zip(figure.subplots(1, 4), {f'slice {k}': {}, 'truth': dict(truth=truth), 'prediction': dict(prediction=predicted), 'error': errors}.items()):
-        draw_slice(axis, image, slice_index=k, masks=masks, window=window)
+    parts = {f'slice {k}': ({}, ()), 'truth': (dict(truth=truth), [TRUTH_COLOUR]), 'prediction': (dict(prediction=predicted), STRUCTURE_COLOURS), 'error': (errors, [ERROR_COLOURS[name] for name in errors])}
+    for axis, (title, (masks, colours)) in zip(figure.subplots(1, 4), parts.items()): # in the colours of the viewer
+        draw_slice(axis, image, slice_index=k, masks=masks, window=window, colours=colours)
         axis.set_title(title, fontsize='small')
     return figure
 
@@ -160,7 +161,7 @@ def write_score_sheet(
 ) -> None:
     "Write the scores of a set of cases as one HTML page."
     by_id = {case.case_id: case for case in cases}
-    parts = [H1(title), P(f'{len({row.case for row in rows})} cases, scored on whole volumes, on their own grids.'), *(P(f'NOT SCORED: {fault}', cls='warning') for fault in faults), *(P(note, cls='warning') for note in notes(rows))]
+    parts = [H1(title), P(f"{(count := len({row.case for row in rows}))} case{'' if count == 1 else 's'}, scored on whole volumes, on their own grids."), *(P(f'NOT SCORED: {fault}', cls='warning') for fault in faults), *(P(note, cls='warning') for note in notes(rows))]
     for structure in dict.fromkeys(row.structure for row in rows):
         parts += _structure_parts(structure, [row for row in rows if row.structure == structure], by_id, model, Path(masks))
     table = Table(Tr(*map(Th, COLUMNS)), *[Tr(*(Td(_number(getattr(row, name))) for name in COLUMNS)) for row in worst_first(rows)])

@@ -55,12 +55,12 @@ def grey_window(
 # %% ../nbs/02_show.ipynb #aac1beb0
 COLOURS = ('#ff9f1c', '#2ec4b6', '#e71d36', '#c77dff', '#ffd60a', '#8ecae6')
 
-def draw_outlines(axis:Axes, masks:Mapping[str, np.ndarray]) -> None:
+def draw_outlines(axis:Axes, masks:Mapping[str, np.ndarray], colours:Sequence[str]=COLOURS) -> None:
     "Outline named 2-D masks (all of one picture's shape) on an axis, with a legend if there are several."
-    for colour, mask in zip(cycle(COLOURS), masks.values()):
+    for colour, mask in zip(cycle(colours), masks.values()):
         if mask.any(): axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
     if len(masks) > 1:
-        lines = [plt.Line2D([], [], color=colour) for colour, _ in zip(cycle(COLOURS), masks)]
+        lines = [plt.Line2D([], [], color=colour) for colour, _ in zip(cycle(colours), masks)]
         axis.legend(lines, masks, loc='lower right', fontsize='x-small', framealpha=0.6)
 
 def check_grids(volume:Volume, masks:Mapping[str, Volume]) -> None:
@@ -84,13 +84,14 @@ def draw_slice(
     slice_index:int, # see `plane_picture`
     masks:Mapping[str, Volume]|None=None, # by name, on the volume's grid
     window:tuple[float, float]|None=None, # values drawn as black and white
+    colours:Sequence[str]=COLOURS, # of the masks, in their order
 ) -> None:
     "Draw one slice on a matplotlib axis, with side letters and mask outlines."
     check_grids(volume, masks or {})
     picture, stretch = plane_picture(volume, plane, slice_index)
     low, high = window or grey_window(volume.array)
     axis.imshow(picture, cmap='gray', vmin=low, vmax=high, aspect=stretch, interpolation='nearest')
-    draw_outlines(axis, {name: plane_picture(mask, plane, slice_index)[0] for name, mask in (masks or {}).items()})
+    draw_outlines(axis, {name: plane_picture(mask, plane, slice_index)[0] for name, mask in (masks or {}).items()}, colours)
     _draw_letters(axis, PLANES[plane].edges)
     axis.set_axis_off()
 

@@ -48,7 +48,7 @@ def split_cases(
     cases = sorted((case for case in cases if case.part != 'test'), key=lambda case: case.case_id)
     whose = persons(cases)
     people = sorted(set(whose.values()))
-    if len(people) < 2: raise ValueError(f'cases of at least 2 persons are needed to put one aside, but there {"is" if len(people) == 1 else "are"} {len(people)}' + (f' ({people[0]})' if people else ''))
+    if len(people) < 2: raise ValueError(f'cases of at least 2 persons are needed to put one aside, but there {"is" if len(people) == 1 else "are"} {len(people)}' + (f' ({people[0]})' if people else '') + '; add labelled cases, or begin from a trained network, for which a single one will do (mriseg_transfer)')
     aside = min(max(round(valid*len(people)), 1), len(people) - 1)
     chosen = {people[n] for n in np.random.default_rng(seed).permutation(len(people))[:aside]}
     return Split([c for c in cases if whose[c.case_id] not in chosen], [c for c in cases if whose[c.case_id] in chosen])
