@@ -1,5 +1,5 @@
 "The slice browser where people use it: in JupyterLab, in a page of its own, and in pages without Python, in a real Chromium."
-import subprocess, sys
+import shutil, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from mriseg.report import html_scene, write_page
 from mriseg.viewer import Scene, pack_scene, scene_html, scene_picture
 from mriseg.volume import Examination, Volume, reorient
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tools'))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'tools'))
 from lab import CHROMIUM, PROBE, chromium, free_port, jupyter_lab, new_page, open_notebook, run_all, time_keys, wait_for, write_notebook
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason='no Chromium or Chrome is installed here, so nothing can be drawn in a page (Debian: apt install chromium)')
@@ -194,6 +195,25 @@ def test_five_hundred_steps_leave_no_memory_behind(lab):
     assert lab.evaluate('window.turned') > 450 # the slices did turn
     print(f'after 500 steps: page {page:+.1f} MB, kernel {kernel_grown:+.1f} MB')
     assert page < 20 and kernel_grown < 20
+
+def test_the_tutorial_runs_in_jupyterlab(browser, lab, tmp_path):
+    "The page that a newcomer opens, run from top to bottom: no cell fails, and its browsers are alive."
+    shutil.copy(ROOT/'nbs'/'tutorials'/'04_browsing_and_scoring.ipynb', tmp_path/'tutorial.ipynb')
+    page, wrong = new_page(browser, height=1400)
+    with jupyter_lab(tmp_path) as address:
+        open_notebook(page, address, 'tutorial.ipynb')
+        run_all(page)
+        cells = "[...window.jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code')"
+        page.wait_for_function(f"{cells}.every(cell => cell.executionCount) && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'", timeout=240_000)
+        failed = page.evaluate(f"""{cells}.filter(cell => cell.toJSON().outputs.some(output => output.output_type === 'error')).map(cell => cell.sharedModel.source)""")
+        assert not failed, failed
+        page.evaluate("window.jupyterapp.shell.currentWidget.content.scrollToItem(6)") # what is far away isn't drawn by JupyterLab
+        page.locator('canvas.slice').first.wait_for()
+        before = page.locator('.readout').first.inner_text()
+        page.locator('canvas.slice').first.press('ArrowRight')
+        page.wait_for_function('before => document.querySelector(".readout").textContent !== before', arg=before)
+        assert not wrong, wrong
+    page.close()
 
 def test_the_page_draws_sooner_than_the_kernel(browser, lab, tmp_path):
     "The time from key to pixels, as a ratio within one run; tools/measure_browser.py measures it at leisure."
