@@ -572,4 +572,4 @@ def mriseg_demo(
     mriseg_train(out/'data'/'train', out/'run', minutes=minutes, valid='0.25', seed=seed, device=device)
     mriseg_evaluate(out/'data'/'test', out/'run', out/'scores', device=device)
     _demo_picture(find_cases(out/'data'/'test'), out/'scores'/'masks', out/'prediction.png')
-    print(f'\nlook at {out/"prediction.png"}, and open the masks in {out/"scores"/"masks"} over the images in {out/"data"/"test"}')
+    print(f'\nlook at {out/"prediction.png"}, and open the masks in {out/"scores"/"masks"} over the images in {out/"data"/"test"}; or turn through them: mriseg_browse {out/"data"/"test"} --model {out/"run"}')

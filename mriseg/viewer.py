@@ -260,8 +260,9 @@ def _draw_strip(draw:ImageDraw.ImageDraw, packed:Packed, view:View, left:int, wi
     header, plane = packed.header, packed.header['planes'][view['plane']]
     count, slices = header['counts'][plane['name']][view['structure']], header['shape'][plane['cut']]
     for row, (kind, colour) in enumerate(header['strip_colours'].items()):
+        most = max(count[kind])
         for k, voxels in enumerate(count[kind]):
-            strength = 0.35 + 0.65*voxels/max(*count[kind], 1)
+            strength = 0.35 + 0.65*voxels/max(most, 1)
             if voxels: draw.rectangle([left + k*width/slices, row*STRIP/3 + 1, left + (k + 1)*width/slices, (row + 1)*STRIP/3 - 2], tuple(int(255*c*strength) for c in to_rgb(colour)))
     place = left + width*((view[plane['name']] - header['origin'][plane['cut']])//header['every'][plane['cut']] + 0.5)/slices
     draw.rectangle([place - 1, 0, place + 1, STRIP], '#ffffff')
