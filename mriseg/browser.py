@@ -29,7 +29,7 @@ from .checkpoint import Model
 from .report import html_scene, write_page
 from .scenes import predicted_scene, scene_dice, written_scene
 from .show import PLANES
-from .viewer import WIDTH, Packed, Scene, pack_scene, scene_html, scene_png
+from .viewer import USUAL, WIDTH, Packed, Scene, pack_scene, scene_html, scene_png
 from .volume import Volume, write_volume
 
 # %% ../nbs/16_browser.ipynb #556b7989
@@ -40,9 +40,9 @@ def _make_controls() -> dict[str, widgets.ValueWidget]:
     labelled = dict(description_width='initial')
     controls = dict(plane=widgets.ToggleButtons(options=list(PLANES), style=dict(button_width='6em')))
     for name in CHOICES[1:]: controls[name] = widgets.Dropdown(description=name, layout=widgets.Layout(width='15em'), style=labelled)
-    for name, (value, low, high) in dict(opacity=(35, 0, 100), window=(100, 1, 200), level=(50, 0, 130)).items():
-        controls[name] = widgets.IntSlider(value, low, high, description=name, layout=widgets.Layout(width='17em'), style=labelled)
-    controls['outlines'] = widgets.Checkbox(True, description='outlines', indent=False, layout=widgets.Layout(width='6em'))
+    for name, (low, high) in dict(opacity=(0, 100), window=(1, 200), level=(0, 130)).items():
+        controls[name] = widgets.IntSlider(USUAL[name], low, high, description=name, layout=widgets.Layout(width='17em'), style=labelled)
+    controls['outlines'] = widgets.Checkbox(USUAL['outlines'], description='outlines', indent=False, layout=widgets.Layout(width='6em'))
     for plane in PLANES: controls[plane] = widgets.IntSlider(readout=False, layout=widgets.Layout(width=f'{WIDTH}px', max_width='100%', margin='2px 0')) # as wide as the strip below it
     for name, control in controls.items(): control.add_class(f'mriseg-{name}') # for style sheets and tests
     return controls
@@ -89,7 +89,7 @@ class Deck:
     def load(self, name:str) -> Packed:
         "Make the scene of a case and pack it."
         scene = self.cases[name]()
-        packed = Packed.from_bytes(pack_scene(scene).to_bytes()) # the bytes are what is kept, once
+        packed = pack_scene(scene)
         self.dice[name] = scene_dice(scene)
         return packed
 
@@ -201,6 +201,7 @@ def put_case(browser:SliceBrowser, name:str, packed:Packed) -> None:
     if browser.live:
         with browser.picture.hold_sync():
             browser.picture.scene = packed.to_bytes()
+            browser.packed = Packed.from_bytes(browser.picture.scene) # the bytes that the page gets are all that is kept
             for control, value in browser.view.items(): setattr(browser.picture, control, value)
     redraw(browser)
 

@@ -61,11 +61,12 @@ def written_scene(
         paths = {name: Path(folder)/result_name(case.case_id, name, structures, kind) for name in structures}
         if kind == 'mask' or all(path.is_file() for path in paths.values()): found[kind] = {name: read_volume(path) for name, path in paths.items()}
     masks, wanted = found.pop('mask'), tuple(sequences or case.sequences)
-    readable, _, _ = salvage_case(replace(case, label=None), wanted)
+    readable, label, _ = salvage_case(case, wanted)
     grid = next(iter(masks.values()))
-    fitting = [name for name, volume in readable.items() if same_grid(volume, grid)]
+    fitting = {name: volume for name, volume in readable.items() if same_grid(volume, grid)}
     if not fitting: raise ValueError(f'case {case.case_id}: none of {", ".join(wanted)} lies on the grid of the masks in {folder} ({grid}); are they of another case?')
-    examination = read_case(case, fitting)
+    if case.label and not (label and same_grid(label, grid)): read_case(case, tuple(fitting)) # which says what is wrong with the label
+    examination = Examination(case.case_id, fitting, label)
     return Scene(examination, masks, true_masks(examination, structures), **found, notes=_left_out(wanted, fitting))
 
 # %% ../nbs/13_scenes.ipynb #56589afc

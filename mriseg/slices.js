@@ -29,6 +29,7 @@ const STYLE = `
 .mriseg-controls input[type=range] { width: 6em; accent-color: #ff9f1c }`;
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const picked = (list, number) => list[clamp(number, 0, list.length - 1)]; // a new case may have fewer to pick from
 const rgb = colour => [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16));
 const make = (tag, names, parent) => { const made = Object.assign(document.createElement(tag), names); parent.append(made); return made; };
 
@@ -51,7 +52,7 @@ const placeOf = ({origin, every}, axis, index) => origin[axis] + index*every[axi
 const indexOf = ({origin, every, shape}, axis, place) => clamp(Math.floor((place - origin[axis])/every[axis]), 0, shape[axis] - 1);
 
 function cut(scene, model) {
-  const {shape, planes} = scene.header, plane = planes[clamp(model.get('plane'), 0, planes.length - 1)];
+  const {shape, planes} = scene.header, plane = picked(planes, model.get('plane'));
   const strides = [1, shape[0], shape[0]*shape[1]], [a, b] = [0, 1, 2].filter(axis => axis !== plane.cut);
   const index = indexOf(scene.header, plane.cut, model.get(plane.name)), base = index*strides[plane.cut];
   const voxel = (x, y) => { const at = [0, 0, 0]; at[plane.cut] = index; at[a] = shape[a] - 1 - x; at[b] = shape[b] - 1 - y; return at; };
@@ -66,7 +67,7 @@ const chosen = (scene, model) => { // the structures asked for, by number; the f
 
 // What covers a voxel: a function from its number to a colour, or to undefined
 function cover(scene, model) {
-  const {header} = scene, overlay = header.overlays[clamp(model.get('overlay'), 0, header.overlays.length - 1)];
+  const {header} = scene, overlay = picked(header.overlays, model.get('overlay'));
   const numbers = chosen(scene, model), bits = numbers.reduce((sum, n) => sum | 1 << n, 0);
   if (overlay === 'prediction' || overlay === 'truth') {
     const layer = scene.layer(overlay);
@@ -86,7 +87,7 @@ function cover(scene, model) {
 
 function pixels(scene, model) { // what the picture shows, without outlines
   const {header} = scene, slice = cut(scene, model), paint = cover(scene, model), share = model.get('opacity')/100;
-  const grey = scene.layer('sequence', header.sequences[clamp(model.get('sequence'), 0, header.sequences.length - 1)].name);
+  const grey = scene.layer('sequence', picked(header.sequences, model.get('sequence')).name);
   const steps = header.white/100, span = Math.max(model.get('window'), 1)*steps, low = model.get('level')*steps - span/2;
   const image = new ImageData(slice.width, slice.height), data = image.data;
   for (let y = 0, o = 0; y < slice.height; y++) for (let x = 0; x < slice.width; x++, o += 4) {
@@ -99,9 +100,9 @@ function pixels(scene, model) { // what the picture shows, without outlines
 
 function outlines(scene, model) { // [{colour, edges}], edges as x0, y0, x1, y1 in pixels of the slice
   const slice = cut(scene, model), found = [];
-  for (const [kind, own] of [['prediction', true], ['truth', false]]) {
+  if (model.get('outlines')) for (const kind of ['prediction', 'truth']) {
     const layer = scene.layer(kind);
-    if (!layer || !model.get('outlines')) continue;
+    if (!layer) continue;
     for (const n of chosen(scene, model)) {
       const inside = (x, y) => x >= 0 && y >= 0 && x < slice.width && y < slice.height && layer[slice.at(x, y)] >> n & 1, edges = [];
       for (let y = 0; y < slice.height; y++) for (let x = 0; x < slice.width; x++) if (inside(x, y)) {
@@ -110,7 +111,7 @@ function outlines(scene, model) { // [{colour, edges}], edges as x0, y0, x1, y1 
         if (!inside(x, y - 1)) edges.push([x, y, x + 1, y]);
         if (!inside(x, y + 1)) edges.push([x, y + 1, x + 1, y + 1]);
       }
-      if (edges.length) found.push({colour: own ? scene.header.structures[n].colour : scene.header.truth_colour, edges});
+      if (edges.length) found.push({colour: kind === 'truth' ? scene.header.truth_colour : scene.header.structures[n].colour, edges});
     }
   }
   return found;
@@ -118,13 +119,13 @@ function outlines(scene, model) { // [{colour, edges}], edges as x0, y0, x1, y1 
 
 // --- On the screen
 
-const inside = document.createElement('canvas'); // a slice at one pixel per voxel, before it is enlarged
+const native = document.createElement('canvas'); // a slice at one pixel per voxel, before it is enlarged
 
 function drawPicture(canvas, scene, model) {
   const {spacing, scale} = scene.header, slice = cut(scene, model), sharp = window.devicePixelRatio || 1;
   const width = Math.round(slice.width*spacing[slice.a]*scale), height = Math.round(slice.height*spacing[slice.b]*scale);
-  Object.assign(inside, {width: slice.width, height: slice.height});
-  inside.getContext('2d', {willReadFrequently: true}).putImageData(pixels(scene, model), 0, 0);
+  Object.assign(native, {width: slice.width, height: slice.height});
+  native.getContext('2d', {willReadFrequently: true}).putImageData(pixels(scene, model), 0, 0);
   const wanted = {width: Math.round(width*sharp), height: Math.round(height*sharp)};
   if (canvas.width !== wanted.width || canvas.height !== wanted.height) {
     Object.assign(canvas, wanted);
@@ -132,7 +133,7 @@ function drawPicture(canvas, scene, model) {
   }
   const pen = canvas.getContext('2d', {willReadFrequently: true}), fx = canvas.width/slice.width, fy = canvas.height/slice.height;
   pen.imageSmoothingEnabled = false;
-  pen.drawImage(inside, 0, 0, canvas.width, canvas.height);
+  pen.drawImage(native, 0, 0, canvas.width, canvas.height);
   pen.lineWidth = 1.5*sharp;
   for (const {colour, edges} of outlines(scene, model)) {
     pen.strokeStyle = colour;
@@ -150,7 +151,7 @@ function drawPicture(canvas, scene, model) {
 
 function drawStrip(canvas, scene, model) { // a column per slice: above what is there, below what is wrong
   const {header} = scene, {plane, index} = cut(scene, model), sharp = window.devicePixelRatio || 1;
-  const counts = header.counts[plane.name][clamp(model.get('structure'), 0, header.structures.length)];
+  const counts = picked(header.counts[plane.name], model.get('structure'));
   Object.assign(canvas, {width: Math.round((canvas.clientWidth || header.width)*sharp), height: Math.round(18*sharp)});
   const pen = canvas.getContext('2d'), step = canvas.width/header.shape[plane.cut];
   for (const [row, [kind, colour]] of Object.entries(header.strip_colours).entries()) {
@@ -168,7 +169,7 @@ function drawStrip(canvas, scene, model) { // a column per slice: above what is 
 }
 
 function showLegend(element, scene, model) {
-  const {header} = scene, overlay = header.overlays[clamp(model.get('overlay'), 0, header.overlays.length - 1)], entries = [];
+  const {header} = scene, overlay = picked(header.overlays, model.get('overlay')), entries = [];
   const several = header.structures.length > 1, known = kind => chosen(scene, model).filter(n => header.known[kind] >> n & 1);
   const masks = (kind, text) => known(kind).forEach(n => entries.push([header.structures[n].colour, text + (several ? ` ${header.structures[n].name}` : '')]));
   if (overlay === 'errors') entries.push(...Object.entries(header.error_colours).map(([name, colour]) => [colour, name]));
@@ -192,7 +193,7 @@ function tell(scene, model, at) { // a voxel in words
     const layer = scene.layer(kind), marked = header.structures.filter((_, n) => layer && layer[number] >> n & 1);
     return header.known[kind] ? [`${kind}: ${marked.map(one => one.name).join(' + ') || 'none'}`] : [];
   };
-  const sequence = header.sequences[clamp(model.get('sequence'), 0, header.sequences.length - 1)];
+  const sequence = picked(header.sequences, model.get('sequence'));
   const stored = scene.layer('sequence', sequence.name)[number], value = Number((sequence.black + stored*sequence.unit).toPrecision(3));
   const mm = times(header.affine, at).map((value, axis) => `${(value <= -0.05 ? 'LPI' : 'RAS')[axis]} ${Math.abs(value).toFixed(1)}`);
   const maps = Object.keys(header.ranges).flatMap(kind => chosen(scene, model).map(n => [kind, header.structures[n].name, scene.layer(kind, header.structures[n].name)]));

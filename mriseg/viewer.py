@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_STRUCTURES', 'RANGES', 'WHITE', 'MOST_VOXELS', 'STRUCTURE_COLOURS', 'TRUTH_COLOUR', 'ERROR_COLOURS', 'WIDTH',
-           'HEIGHT', 'View', 'STRIP', 'Scene', 'grey_bytes', 'slice_counts', 'Packed', 'pack_scene', 'cut_layer',
-           'scene_picture', 'scene_png', 'scene_html']
+           'HEIGHT', 'USUAL', 'View', 'STRIP', 'Scene', 'grey_bytes', 'slice_counts', 'Packed', 'pack_scene',
+           'cut_layer', 'scene_picture', 'scene_png', 'scene_html']
 
 # %% ../nbs/02_viewer.ipynb #504bcdf3
 import json
@@ -127,10 +127,12 @@ class Packed:
     def layer(self, kind:str, name:str='') -> np.ndarray: return self.layers[self.header['layers'].index([kind, name])]
 
 # %% ../nbs/02_viewer.ipynb #d59e9530
+USUAL = dict(opacity=35, outlines=True, window=100, level=50) # of any case
+
 def _start(header:Mapping[str, Any]) -> dict[str, int|bool]:
     "What is on the screen to begin with."
     names = [one['name'] for one in header['sequences']]
-    start = dict(plane=0, sequence=names.index('flair') if 'flair' in names else 0, overlay=0, structure=0, opacity=35, outlines=True, window=100, level=50)
+    start = dict(plane=0, sequence=names.index('flair') if 'flair' in names else 0, overlay=0, structure=0, **USUAL)
     for plane in header['planes']:
         count, axis = header['counts'][plane['name']][0], plane['cut']
         marked = np.add(count['truth'], count['prediction'])
@@ -203,12 +205,15 @@ def pack_scene(
 # %% ../nbs/02_viewer.ipynb #6b888d73
 View = Mapping[str, int|bool] # what is on the screen: the keys of a header's 'start'
 
-def cut_layer(packed:Packed, view:View, layer:np.ndarray) -> np.ndarray: # (rows from the top, columns from the left)
-    "The slice of a layer that is on the screen, turned as it is looked at."
+def _cut(packed:Packed, view:View) -> tuple[int, int]: # the axis, and the index of the packed slice on it
     header, plane = packed.header, packed.header['planes'][view['plane']]
     axis = plane['cut']
-    index = (view[plane['name']] - header['origin'][axis])//header['every'][axis]
-    return np.take(layer, int(np.clip(index, 0, header['shape'][axis] - 1)), axis=axis)[::-1, ::-1].T
+    return axis, min(max((view[plane['name']] - header['origin'][axis])//header['every'][axis], 0), header['shape'][axis] - 1)
+
+def cut_layer(packed:Packed, view:View, layer:np.ndarray) -> np.ndarray: # (rows from the top, columns from the left)
+    "The slice of a layer that is on the screen, turned as it is looked at."
+    axis, index = _cut(packed, view)
+    return np.take(layer, index, axis=axis)[::-1, ::-1].T
 
 def _numbers(packed:Packed, view:View) -> list[int]: # structures that are asked for
     return list(range(len(packed.header['structures']))) if view['structure'] == 0 else [view['structure'] - 1]
@@ -255,16 +260,16 @@ STRIP = 18 # pixels
 def _enlarged(array:np.ndarray, rows:int, columns:int) -> np.ndarray:
     return array[np.ix_(*(((np.arange(n) + 0.5)*have/n).astype(int) for n, have in zip((rows, columns), array.shape)))]
 
-def _draw_strip(draw:ImageDraw.ImageDraw, packed:Packed, view:View, left:int, width:int) -> None:
+def _draw_strip(draw:ImageDraw.ImageDraw, packed:Packed, view:View) -> None:
     "A column per slice: what is there, what was predicted, what is wrong."
-    header, plane = packed.header, packed.header['planes'][view['plane']]
-    count, slices = header['counts'][plane['name']][view['structure']], header['shape'][plane['cut']]
+    header, (axis, index) = packed.header, _cut(packed, view)
+    count, slices, width = header['counts'][header['planes'][view['plane']]['name']][view['structure']], header['shape'][axis], header['width']
     for row, (kind, colour) in enumerate(header['strip_colours'].items()):
         most = max(count[kind])
         for k, voxels in enumerate(count[kind]):
             strength = 0.35 + 0.65*voxels/max(most, 1)
-            if voxels: draw.rectangle([left + k*width/slices, row*STRIP/3 + 1, left + (k + 1)*width/slices, (row + 1)*STRIP/3 - 2], tuple(int(255*c*strength) for c in to_rgb(colour)))
-    place = left + width*((view[plane['name']] - header['origin'][plane['cut']])//header['every'][plane['cut']] + 0.5)/slices
+            if voxels: draw.rectangle([k*width/slices, row*STRIP/3 + 1, (k + 1)*width/slices, (row + 1)*STRIP/3 - 2], tuple(int(255*c*strength) for c in to_rgb(colour)))
+    place = width*(index + 0.5)/slices
     draw.rectangle([place - 1, 0, place + 1, STRIP], '#ffffff')
 
 def scene_png(packed:Packed, view:View) -> bytes: # PNG
@@ -282,7 +287,7 @@ def scene_png(packed:Packed, view:View) -> bytes: # PNG
     image = Image.new('RGB', (header['width'], rows + STRIP + 4))
     image.paste(Image.fromarray(large), (left, STRIP + 4))
     draw, middle = ImageDraw.Draw(image), STRIP + 4 + rows//2
-    _draw_strip(draw, packed, view, 0, header['width'])
+    _draw_strip(draw, packed, view)
     for letter, place in zip(plane['edges'], ((12, middle), (header['width'] - 12, middle), (header['width']//2, STRIP + 16), (header['width']//2, rows + STRIP - 8))):
         draw.text(place, letter, '#ffffff', anchor='mm', font_size=16)
     data = BytesIO()

@@ -13,7 +13,7 @@ from mriseg.volume import Examination, Volume, reorient
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
-from lab import CHROMIUM, PROBE, chromium, free_port, jupyter_lab, new_page, open_notebook, run_all, time_keys, wait_for, write_notebook
+from lab import CHROMIUM, PROBE, chromium, free_port, jupyter_lab, memory, new_page, open_notebook, run_all, time_keys, turn, wait_for, write_notebook
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason='no Chromium or Chrome is installed here, so nothing can be drawn in a page (Debian: apt install chromium)')
 
@@ -178,20 +178,12 @@ def test_the_pointer_is_told_where_it_is(lab):
     assert f"{'R' if x > 0 else 'L'} {abs(x):.1f}, {'A' if y > 0 else 'P'} {abs(y):.1f}, {'S' if z > 0 else 'I'} {abs(z):.1f} mm" in said
 
 def test_five_hundred_steps_leave_no_memory_behind(lab):
-    kernel = psutil.Process(int(lab.get_by_text('kernel ').last.inner_text().split()[1]))
-    def used():
-        lab.evaluate('() => { for (let n = 0; n < 3; n++) window.gc(); }')
-        lab.wait_for_timeout(300)
-        return np.array([lab.evaluate('performance.memory.usedJSHeapSize'), kernel.memory_info().rss])/1e6
-    canvas = lab.locator('canvas.slice')
-    canvas.focus()
-    def turn(times):
-        for n in range(times): lab.keyboard.press('ArrowRight' if n//40 % 2 else 'ArrowLeft')
-    turn(80)
-    before = used()
+    lab.locator('canvas.slice').focus()
+    turn(lab, 80)
+    before = memory(lab)
     lab.evaluate('() => { window.turned = 0; new MutationObserver(() => window.turned++).observe(document.querySelector(".readout"), {childList: true}); }')
-    turn(500)
-    page, kernel_grown = used() - before
+    turn(lab, 500)
+    page, kernel_grown = memory(lab) - before
     assert lab.evaluate('window.turned') > 450 # the slices did turn
     print(f'after 500 steps: page {page:+.1f} MB, kernel {kernel_grown:+.1f} MB')
     assert page < 20 and kernel_grown < 20

@@ -5,6 +5,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import numpy as np
+import psutil
+
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'))), None) \
     or next((path for path in ('/Applications/Google Chrome.app/Contents/MacOS/Google Chrome', '/Applications/Chromium.app/Contents/MacOS/Chromium') if Path(path).exists()), None)
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --enable-precise-memory-info --js-flags=--expose-gc'.split()
@@ -92,3 +95,14 @@ def time_keys(page, focus, selector, keys):
         page.wait_for_function('window.waiting === false', timeout=12_000)
         page.wait_for_timeout(30)
     return page.evaluate('window.times')
+
+def memory(page):
+    "MB that the page and the kernel hold, after tidying up; a cell of the notebook has printed 'kernel' and the number of its process."
+    kernel = psutil.Process(int(page.get_by_text('kernel ').last.inner_text().split()[1]))
+    page.evaluate('() => { for (let n = 0; n < 3; n++) window.gc(); }')
+    page.wait_for_timeout(500)
+    return np.array([page.evaluate('performance.memory.usedJSHeapSize'), kernel.memory_info().rss])/1e6
+
+def turn(page, times):
+    "Turn slices forth and back by the keys."
+    for n in range(times): page.keyboard.press('ArrowRight' if n//40 % 2 else 'ArrowLeft')

@@ -3,12 +3,11 @@ import csv, sys, tempfile
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tests'))
 from test_browser import CELLS, MADE_UP   # the same case as there: 240×240×155, three sequences, truth and prediction
-from lab import chromium, jupyter_lab, new_page, open_notebook, run_all, time_keys, write_notebook
+from lab import chromium, jupyter_lab, memory, new_page, open_notebook, run_all, time_keys, turn, write_notebook
 
 MATPLOTLIB = '''import ipywidgets, matplotlib.pyplot as plt
 from made_up import make_scene
@@ -28,12 +27,6 @@ ipywidgets.VBox([slider, out])'''
 WAYS = {'matplotlib in an Output': ([MATPLOTLIB], '.jp-OutputArea .jp-RenderedImage img'), 'SliceBrowser without anywidget': ([CELLS[0], 'browser = SliceBrowser(make_scene(), live=False)\nbrowser'], '.widget-image'),
         'SliceBrowser': ([CELLS[0], "browser = SliceBrowser(make_scene())\nbrowser", CELLS[2]], 'canvas.slice')}
 
-def memory(page, kernel):
-    "MB of the page and of the kernel, after tidying up."
-    page.evaluate('() => { for (let n = 0; n < 3; n++) window.gc(); }')
-    page.wait_for_timeout(500)
-    return np.array([page.evaluate('performance.memory.usedJSHeapSize'), kernel.memory_info().rss])/1e6
-
 def measure(browser, cells, picture):
     "Milliseconds from key to pixels; and for the last way what 500 steps leave behind, in MB."
     folder, (page, wrong), grown = Path(tempfile.mkdtemp()), new_page(browser), None
@@ -46,10 +39,9 @@ def measure(browser, cells, picture):
         page.wait_for_timeout(3000)
         times = time_keys(page, picture if picture == 'canvas.slice' else '.mriseg-axial .noUi-handle', picture, [key for key in ('ArrowRight', 'ArrowLeft') for _ in range(50)])
         if picture == 'canvas.slice':
-            kernel = psutil.Process(int(page.get_by_text('kernel ').last.inner_text().split()[1]))
-            before = memory(page, kernel)
-            for n in range(500): page.keyboard.press('ArrowRight' if n//40 % 2 else 'ArrowLeft')
-            grown = memory(page, kernel) - before
+            before = memory(page)
+            turn(page, 500)
+            grown = memory(page) - before
         if wrong: raise RuntimeError(wrong)
     page.close()
     return np.array(times), grown
