@@ -24,7 +24,8 @@ from .checkpoint import Model, weights_hash
 from .dataset import SliceDataset, balanced_batches, drawn_slices
 from .files import write_csv
 from .segnet import SegNet
-from .split import Split, persons, split_cases
+from .split import Split, split_cases
+from .subjects import find_subjects
 from .train import Epoch, Part, Settings, fit
 from .vgg16 import Origin, count_origins
 from .volume import content_hash
@@ -183,7 +184,7 @@ def prepare_task(
     everyone = [*split.train, *split.valid]
     names = tuple(sequences or usual_sequences(base, everyone))
     cached = build_cache(everyone, names, structures, cache, spacing=base.spacing)
-    task = Task(base, dict(structures), cached[:len(split.train)], cached[len(split.train):], persons(everyone))
+    task = Task(base, dict(structures), cached[:len(split.train)], cached[len(split.train):], find_subjects(everyone).by_case)
     for n, name in enumerate(structures):
         if not any(case.voxels[n] for case in task.train): raise ValueError(f"none of the {len(task.train)} cases to learn from holds any voxel of the structure '{name}' (label values {'+'.join(map(str, structures[name]))}); check its label values")
     if task.valid: _refuse_unfair(task, split.valid)

@@ -29,6 +29,7 @@ class Case:
     label_names: Mapping[str, tuple[int, ...]] = field(default_factory=dict) # label values by name, if the data set names them
     part: str = '' # 'train', 'valid' or 'test' if the data set says so
     person: str = '' # whose examination it is, if the data set says so
+    place: str = field(default='', compare=False) # its folder below the data set's root, such as 'patient01/baseline'
 
     def __post_init__(self):
         if not can_name_files(self.case_id):

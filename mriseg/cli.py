@@ -41,7 +41,8 @@ from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import SegNet, preset_config
 from .show import show_table
-from .split import Split, given_split, named_split, persons, read_split, select_cases, split_cases
+from .split import Split, given_split, named_split, select_cases, split_cases
+from .subjects import assign_subjects, find_subjects, write_subjects
 from .suggest import suggest_cases, write_suggestions
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import spared, transfer
@@ -101,11 +102,11 @@ def _needed(path:Path|None, option:str) -> Path:
     if path is None: raise ValueError(f'{option} is needed; --help says what for')
     return Path(path)
 
-def _find(data:Path, pattern:str|None=None) -> CaseList:
-    "Find the cases, and say in a line what was recognised and what was not."
+def _find(data:Path, pattern:str|None=None, persons:str|None=None) -> CaseList:
+    "Find the cases, say who is who among them, and say in a line what was recognised and what was not."
     cases = find_cases(data, pattern)
     print(cases)
-    return cases
+    return CaseList(assign_subjects(cases, persons), cases.passed_over) if persons else cases
 
 def _choose_split(cases:list[Case], valid:str|None, seed:int) -> Split:
     "Cases put aside by a share such as 0.2, by their ids or a file with these, or as the data set says."
@@ -131,11 +132,27 @@ def _choose_structures(cases:list[Case], text:str|None) -> dict[str, tuple[int, 
 
 def _counted(cases:Sequence) -> str: return f'{len(cases)} case{"" if len(cases) == 1 else "s"}'
 
+def _tell_subjects(cases:Sequence[Case]) -> None:
+    "Say which cases are taken for one person, and what is open."
+    found = find_subjects(cases)
+    if several := found.several:
+        people = len(set(found.by_case.values()))
+        some = [f"{subject} ({', '.join(ids[:4])}{', …'*(len(ids) > 4)})" for subject, ids in list(several.items())[:3]]
+        told = 'the data set says' if found.said else 'names tell'
+        print(f"{len(cases)} cases of {_plural(people, 'person')}, as {told}: {'; '.join(some)}{'; …'*(len(several) > 3)}")
+    for doubt in found.doubts[:3]:
+        print(f'in doubt: {doubt}')
+    if len(found.doubts) > 3:
+        print(f'in doubt: {len(found.doubts) - 3} more groups of names')
+    if found.doubts:
+        print("if this is wrong: --persons each (all are different persons), or --persons TABLE with the columns case and person, which 'mriseg_check --out' writes")
+
+def _plural(count:int, what:str) -> str: return f"{count} {what}{'s'*(count != 1)}"
+
 def _tell_plan(cases:list[Case], split:Split, names:Sequence[str], classes:Mapping[str, Sequence[int]]) -> None:
     "Say what is seen, what is found, and which cases are put aside."
     print(f"sees {', '.join(names)}; finds {', '.join(f'{name} ({chr(43).join(map(str, labels))})' for name, labels in classes.items())}")
-    told = 'as the data set says' if any(case.person for case in cases) else 'as their names tell; a column person in a table or {person} in a pattern says it better'
-    if (people := len(set(persons(cases).values()))) < len(cases): print(f'{len(cases)} cases of {people} person{"s" if people > 1 else ""}, {told}')
+    _tell_subjects(cases)
     print(f"{_counted(split.train)} to learn from, {len(split.valid)} put aside{': ' if split.valid else ''}{', '.join(case.case_id for case in split.valid)}")
 
 def _refuse_left_out(there:set[int], structures:Mapping[str, Sequence[int]]) -> None:
@@ -167,23 +184,27 @@ def mriseg_check(
     out:Path=None, # folder for the table of faults and a contact sheet of the cases
     sequences:str=None, # sequences that every case must have; default: those that mriseg_train would take
     structures:str=None, # names and label values; values that belong to none are listed; default: as in mriseg_train
-    valid:str=None, # file with the ids of cases put aside, to have scans named that are on both sides
+    valid:str=None, # ids of cases put aside with commas, or a file with these, to have scans named that are on both sides
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
+    persons:str=None, # who is who where names don't tell: 'each' if all cases are different persons, or a CSV table with the columns case and person
     unlabelled:bool=False, # cases without a label are all right, though others have one
 ):
     "Read every case and list what has to be mended or should be looked at."
-    cases = _find(data, pattern)
+    cases = _find(data, pattern, persons)
     wanted, named = _choose_sequences(cases, sequences), _choose_structures(cases, structures)
     if valid:
-        aside = {case.case_id for case in read_split(Path(valid), cases).valid}
+        aside = {case.case_id for case in named_split(valid, cases).valid}
         cases = CaseList(replace(case, part='valid' if case.case_id in aside else 'train') for case in cases)
     labelled = any(case.label for case in cases)
     if not (labelled or unlabelled): print('no case has a label, so they are checked as new cases')
     report = check_cases(cases, wanted, structures=named, needs_label=labelled and not unlabelled)
     print(report)
-    if out: report.write(out)
+    _tell_subjects(cases)
+    if out:
+        report.write(out)
+        write_subjects(Path(out)/'subjects.csv', cases)
     to_mend = [fault for fault in report.faults if fault.must_mend]
-    print(f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv and contact_sheet.png' if out else ''))
+    print(f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv, subjects.csv and contact_sheet.png' if out else ''))
     if to_mend: raise ValueError(f"{len(to_mend)} fault{'s' if len(to_mend) > 1 else ''} in {data} must be mended, listed above")
 
 # %% ../nbs/18_cli.ipynb #e0342bcc
@@ -200,6 +221,7 @@ def mriseg_train(
     minutes:float=None, # time for training; the learning rate is fitted to it
     valid:str=None, # share of the cases to put aside, their ids with commas, or a file with these; default: as the data set says, or 0.2
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
+    persons:str=None, # who is who where names don't tell: 'each' if all cases are different persons, or a CSV table with the columns case and person
     batch_size:int=16, # slices per step
     optimizer:str='adamw', # adamw or sgd
     learning_rate:float=2e-3, # the highest, after warming up; for sgd about 0.05
@@ -218,7 +240,7 @@ def mriseg_train(
     settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, sequence_dropout=sequence_dropout, seed=seed, precision=precision, workers=workers)
     described = describe_device(chosen, default_precision(chosen, precision))
     refuse_occupied(out)
-    cases = _find(data, pattern)
+    cases = _find(data, pattern, persons)
     names, classes = _choose_sequences(cases, sequences), _choose_structures(cases, structures)
     config = preset_config(preset, input_channels=len(names), output_channels=len(classes))
     split = _choose_split(cases, valid, seed)
@@ -473,6 +495,7 @@ def mriseg_transfer(
     curve:bool=False, # measure what 1, 2, 5, … of the cases bring, and what more would
     suggest:Path=None, # folder of cases without labels: say of which of them the network is least sure
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
+    persons:str=None, # who is who where names don't tell: 'each' if all cases are different persons, or a CSV table with the columns case and person
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
     seed:int=0, # of weights, split, drawing and alterations
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
@@ -482,7 +505,7 @@ def mriseg_transfer(
     if current_processes().count > 1: raise ValueError('mriseg_transfer trains many small networks, one after the other; start it without torchrun')
     refuse_occupied(out)
     if curve and suggest: raise ValueError('--curve makes no model to rank cases with; give --suggest without it')
-    cases = [case for case in _find(data, pattern) if case.label and case.part != 'test']
+    cases = [case for case in _find(data, pattern, persons) if case.label and case.part != 'test']
     if not cases: raise ValueError(f'no case in {data} has a label to learn from; add files named like CASE_seg.nii.gz')
     classes = parse_structures(structures) if structures else dict(cases[0].label_names) or dict(base.structures)
     split = _choose_split(cases, valid, seed) if valid is not None else given_split(cases) or usual_split(cases, seed=seed)
