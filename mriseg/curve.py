@@ -105,7 +105,7 @@ def learning_curve(
     "Train on nested subsets of the cases, with the base and from scratch, equally long."
     if not task.valid: raise ValueError('a learning curve needs cases put aside to measure on; label a few more, or put some of them aside (--valid)')
     folder, done, known_draws = Path(folder), read_curve(folder), set()
-    claim_folder(folder, task.identity(settings), begun=(folder/'settings.json').exists())
+    claim_folder(folder, task.identity(settings))
     for size, draw in planned_trainings(len(task.train), draws):
         cases = drawn_cases(task, size, draw, seed=settings.seed)
         if not cases or (drawn := frozenset(case.case_id for case in cases)) in known_draws: continue

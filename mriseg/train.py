@@ -437,7 +437,7 @@ def fit(
     _refuse_unfit(run, examined=valid is not None)
     keep_memory(device)
     if run.processes.first:
-        claim_folder(run.folder, _identity(run), begun=run.saved.exists())
+        claim_folder(run.folder, _identity(run))
         for part in ('', 'best', 'last', 'previews'): sweep_unfinished(run.folder/part, hours=0)
     run.processes.gather('ready')
     state, loader = _begin(run), load_batches(slices, [], workers=settings.workers)

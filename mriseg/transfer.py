@@ -138,7 +138,7 @@ def transfer(
 ) -> Outcome:
     "Train from the base and from scratch, compare them with each other and with the base, and keep the best."
     folder = Path(run_folder)
-    claim_folder(folder, task.identity(settings), begun=(folder/'settings.json').exists())
+    claim_folder(folder, task.identity(settings))
     write_origins(folder/'origins.csv', adapt_model(task.base, task.sequences, task.structures)[1])
     judge, candidates = _by_put_aside if task.valid else _by_leaving_out, []
     unseen = task.valid or [case for fold in spared(task) for case in fold]

@@ -10,7 +10,8 @@ __all__ = ['LESION_COLUMNS', 'SUMMARY_COLUMNS', 'Finding', 'CaseReport', 'identi
 import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from .case import Case
 from .checkpoint import Model, describe_model, weights_hash
 from .device import default_precision
 from .files import claim_folder, read_json, sweep_unfinished, write_csv, write_json, written_whole
+from .folders import keep_record, owned_folder, refuse_edited, was_edited
 from .lesions import Lesion, case_probability, describe_lesions, draw_lesions, find_lesions, midline
 from .predict import Prediction, predict_examination, predict_uncertainty, read_unlabelled, result_name, write_checked
+from .processes import current_processes
 from .volume import Examination
 
 # %% ../nbs/13_worklist.ipynb #fa894828
@@ -107,11 +110,27 @@ def _as_json(report:CaseReport, made_from:Mapping, where:str, written:Sequence[P
     found = {name: dict(probability=finding.probability, volume_ml=finding.volume_ml, lesions=[asdict(lesion) for lesion in finding.lesions]) for name, finding in report.findings.items()}
     return dict(case=report.case_id, missing=list(report.missing), structures=found, made_from=made_from, where=where, files={path.name: path.stat().st_size for path in written})
 
+def _read_lesion(values:Mapping[str, Any]) -> Lesion:
+    "A lesion as a record tells it; null stands for what isn't a number."
+    kinds, read = {one.name: one.type for one in fields(Lesion)}, {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            read[name] = tuple(map(float, value))
+        elif kinds[name] is str:
+            read[name] = str(value)
+        else:
+            read[name] = kinds[name]('nan' if value is None else value)
+    return Lesion(**read)
+
 def _read_record(path:Path) -> tuple[CaseReport, dict]: # the report, and all that is told beside it
-    told, number = read_json(path), lambda value: float('nan') if value is None else value
-    lesion = lambda values: Lesion(**{name: tuple(value) if isinstance(value, list) else number(value) for name, value in values.items()})
-    try: report = CaseReport(told['case'], {name: Finding(found['probability'], tuple(map(lesion, found['lesions']))) for name, found in told['structures'].items()}, tuple(told['missing']), done_before=True)
-    except (KeyError, TypeError, AttributeError, IndexError) as error: raise ValueError(f'{path} does not tell what was found in a case ({error!r}); delete it, and predict that case again') from None
+    told = read_json(path)
+    try:
+        findings = {name: Finding(float(found['probability']), tuple(map(_read_lesion, found['lesions']))) for name, found in told['structures'].items()}
+        report = CaseReport(told['case'], findings, tuple(told['missing']), done_before=True)
+        if told['case'] != path.stem or not {'files', 'made_from', 'where'} <= told.keys() or not isinstance(told['files'], dict):
+            raise ValueError('it tells of something else')
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ValueError(f'{path} does not tell what was found in a case ({error!r}); delete it, and predict that case again') from None
     return report, told
 
 def read_report(path:Path) -> CaseReport: # as `CASE.json` tells it
@@ -120,12 +139,10 @@ def read_report(path:Path) -> CaseReport: # as `CASE.json` tells it
 
 # %% ../nbs/13_worklist.ipynb #2ea78643
 def _finished(record:Path, made_from:Mapping, where:str, names:Sequence[str]) -> CaseReport|None:
-    "The report of a case that is done; `None` if there is anything left to do; refused if somebody else's work would be lost."
+    "The report of a case that is done; `None` if there is anything left to do; refused if another case's results would be lost."
     try: report, told = _read_record(record)
     except (ValueError, OSError): return None
     sizes = {name: path.stat().st_size for name in told['files'] if (path := record.parent/name).is_file()}
-    if changed := [name for name, size in sizes.items() if size not in (0, told['files'][name])]:
-        raise ValueError(f'case {report.case_id}: {record.parent/changed[0]} was changed since it was written, so this case is left as it is; move that file elsewhere to have the case done anew')
     if told['made_from'] == made_from: return report if set(names) <= sizes.keys() and 0 not in sizes.values() else None
     if told['where'] != where: raise ValueError(f"case {report.case_id}: {record.parent} holds the results of another case of that name, from {told['where']}; give another folder for this one from {where}")
     return None
@@ -149,6 +166,9 @@ def _do_case(model:Model, case:Case, folder:Path, extras:Extras, device:torch.de
     "Predict a case, or find that it is done."
     record, made_from, where = folder/f'{case.case_id}.json', _stamps(case, model), str(next(iter(case.sequences.values())).resolve().parent)
     written = [folder/name for name in written_names(case.case_id, model.structures, extras)]
+    if changed := [path for path in written if was_edited(path) and path.stat().st_size]:
+        told = f'{changed[0]} was changed since it was written, so this case is left as it is'
+        raise ValueError(f'case {case.case_id}: {told}; move that file elsewhere to have the case done anew')
     if report := _finished(record, made_from, where, [path.name for path in written]): return report
     examination = read_unlabelled(model, case)
     record.unlink(missing_ok=True) # from here on the case is not done
@@ -161,6 +181,16 @@ def _do_case(model:Model, case:Case, folder:Path, extras:Extras, device:torch.de
         raise
     return report
 
+def _case_or_fault(model:Model, case:Case, folder:Path, extras:Extras, device:torch.device) -> CaseReport:
+    "Predict a case, or say why it can't be done."
+    try: return _do_case(model, case, folder, extras, device)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC: raise OSError(f'the disk of {folder} is full; make room, and the same command goes on from here') from None
+        if isinstance(error, RuntimeError) and 'out of memory' not in str(error): raise # a mistake of ours, not of the case
+        reason = str(error) if isinstance(error, (ValueError, OSError)) else f'case {case.case_id}: too large for the memory of {device}; predict it with --device cpu, or on a larger computer'
+        before = f' (what was found before still lies in {folder})' if (folder/f'{case.case_id}.json').exists() else ''
+        return CaseReport(case.case_id, {}, fault=reason + before)
+
 def predict_cases(
     model:Model,
     cases:Sequence[Case],
@@ -172,17 +202,13 @@ def predict_cases(
     "Predict cases one after the other, write what was found, and go on after those that can't be done."
     folder = Path(folder)
     _refuse_collisions(cases, model, extras)
-    claim_folder(folder, rule_of(model, device), begun=(folder/'settings.json').exists())
-    sweep_unfinished(folder)
-    for case in cases:
-        try: report = _do_case(model, case, folder, extras, device)
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC: raise OSError(f'the disk of {folder} is full; make room, and the same command goes on from here') from None
-            if isinstance(error, RuntimeError) and 'out of memory' not in str(error): raise # a mistake of ours, not of the case
-            reason = str(error) if isinstance(error, (ValueError, OSError)) else f'case {case.case_id}: too large for the memory of {device}; predict it with --device cpu, or on a larger computer'
-            before = f' (what was found before still lies in {folder})' if (folder/f'{case.case_id}.json').exists() else ''
-            report = CaseReport(case.case_id, {}, fault=reason + before)
-        yield report
+    with owned_folder(folder, 'a prediction') if current_processes().first else nullcontext():
+        claim_folder(folder, rule_of(model, device))
+        keep_record(folder)
+        refuse_edited([folder/'summary.csv'])
+        sweep_unfinished(folder)
+        for case in cases:
+            yield _case_or_fault(model, case, folder, extras, device)
 
 # %% ../nbs/13_worklist.ipynb #5f4f8a8b
 SUMMARY_COLUMNS = ('case', 'structure', 'present', 'case_probability', 'lesions', 'volume_ml', 'largest_ml', 'side_of_largest', 'missing', 'fault')
@@ -194,7 +220,13 @@ def write_summary(
     "Write `summary.csv`: one line per case and structure, and a line with its reason for each case that could not be done."
     rows, known = [], {report.case_id: report for report in reports}
     for record in sorted(Path(folder).glob('*.json')):
-        if record.name != 'settings.json' and record.stem not in known: known[record.stem] = read_report(record)
+        if record.name == 'settings.json' or record.stem in known:
+            continue
+        try:
+            known[record.stem] = read_report(record)
+        except ValueError as error: # a record of ours that was damaged, or a file that has nothing to do with us
+            if (Path(folder)/f'{record.stem}_lesions.csv').exists():
+                known[record.stem] = CaseReport(record.stem, {}, fault=str(error))
     for report in known.values():
         if report.fault: rows.append([report.case_id, *['']*8, report.fault])
         for name, finding in report.findings.items():
