@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['SAME_GRID', 'ROUNDING', 'GZIP_MAGIC', 'PIECE', 'LARGEST_FILE', 'VALUE_TYPES', 'LENGTH_UNITS', 'LEAST_SPACING',
-           'LARGEST_SPACING', 'FLATTEST', 'FARTHEST', 'SFORM_FIELDS', 'QFORM_FIELDS', 'Volume', 'corners_in_mm',
-           'corner_distance', 'same_grid', 'reorient', 'onto_grid', 'bounding_box', 'Forms', 'read_channels',
-           'read_volume', 'forms_apart', 'two_places', 'write_volume', 'Examination', 'content_hash', 'scan_hashes']
+           'LARGEST_SPACING', 'FLATTEST', 'FARTHEST', 'SFORM_FIELDS', 'QFORM_FIELDS', 'QUATERNION_ROUNDING', 'Volume',
+           'corners_in_mm', 'corner_distance', 'same_grid', 'reorient', 'onto_grid', 'bounding_box', 'Forms',
+           'read_channels', 'read_volume', 'forms_apart', 'two_places', 'write_volume', 'Examination', 'content_hash',
+           'scan_hashes']
 
 # %% ../nbs/01_volume.ipynb #c4b2b507
 import gzip
@@ -314,11 +315,31 @@ def read_volume(path:Path) -> Volume:
     if others: raise ValueError(f'{path} has the shape {(*first.shape, 1 + len(others))}, but one 3-D image is needed; split it into one file per image')
     return first
 
+# %% ../nbs/01_volume.ipynb #0c60fe7e
+QUATERNION_ROUNDING = 3e-7 # what float32 may do to the numbers of a quaternion
+
+def _is_rounded(
+    rounded:np.ndarray, # (3,): quatern_b, quatern_c and quatern_d as they stand in a header
+    exact:np.ndarray, # (3,): those of another rotation, in float64
+) -> bool:
+    "Whether a quaternion may be another one that was written in float32."
+    half_turn = 1 - exact @ exact < 1e-6 # there b, c, d and -b, -c, -d are the same rotation
+    return min(np.abs(rounded - sign*exact).max() for sign in ((1, -1) if half_turn else (1,))) <= QUATERNION_ROUNDING
+
+def _qform_beside(forms:Forms) -> np.ndarray: # (4, 4)
+    "The qform beside an sform, with the rotation of that one where they differ by rounding only."
+    affines, exact = forms.affines, nib.Nifti2Header() # which has float64
+    exact.set_qform(affines['sform'])
+    if not _is_rounded(np.array(forms.quaternion), np.array([exact[field] for field in QFORM_FIELDS[:3]])): return affines['qform']
+    exact['pixdim'][:4] = forms.pixdim
+    for field, value in zip(QFORM_FIELDS[3:], forms.offset): exact[field] = value
+    return exact.get_qform()
+
 # %% ../nbs/01_volume.ipynb #1887e576
 def _second_place(volume:Volume) -> np.ndarray: # (4, 4), mm to mm
     "What leads from a place by the form that is used to the place by the other one: nowhere else, if there is only one."
-    affines = list(volume.forms.affines.values()) if volume.forms else []
-    return affines[1] @ np.linalg.inv(affines[0]) if len(affines) == 2 else np.eye(4)
+    if not volume.forms or len(volume.forms.affines) < 2: return np.eye(4)
+    return _qform_beside(volume.forms) @ np.linalg.inv(volume.forms.affine)
 
 def forms_apart(
     volume:Volume, # as it was read
@@ -328,6 +349,7 @@ def forms_apart(
     other = np.eye(4) if first is None else _second_place(first)
     return corner_distance(volume.shape, _second_place(volume) @ volume.affine, other @ volume.affine)
 
+# %% ../nbs/01_volume.ipynb #2725d9b6
 def two_places(
     volumes:Mapping[str, Volume], # of one case, by name, as they were read
 ) -> str: # '' if each lies at one place, and all at the same

@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mriseg.cache import build_cache
-from mriseg.case import Case
+from mriseg.case import Case, read_case
 from mriseg.checkpoint import Model
 from mriseg.dataset import SliceDataset
 from mriseg.finding import find_cases
@@ -145,10 +145,11 @@ TILTED[:3, 3] = 15, 9, -7
 APART = dict(agree=np.eye(4), shift=np.eye(4), turn=np.eye(4))   # what takes the sform to the qform, in mm
 APART['shift'][:3, 3] = 7, -4, 3
 APART['turn'][:3, :3] = Rotation.from_euler('z', 20, degrees=True).as_matrix()
-# All pairs of the codes 0 (not filled in) to 4 (MNI) but 0 and 0, which is refused: such a file does not say where left is.
-# SimpleITK reads all of these. What it doesn't read are sheared sforms, which have a test of their own below.
+# All pairs of the codes 0 (not filled in) to 4 (MNI) but 0 and 0, which is refused: such a file doesn't say where left is.
+# SimpleITK reads all of these. What it can't read has tests of its own below: sheared sforms without a qform, and NIfTI-2.
 CODE_PAIRS = [pair for pair in itertools.product(range(5), repeat=2) if any(pair)]
-FORM_FIELDS = ('sform_code', 'srow_x', 'srow_y', 'srow_z', 'qform_code', 'quatern_b', 'quatern_c', 'quatern_d', 'qoffset_x', 'qoffset_y', 'qoffset_z')
+FORM_FIELDS = ('sform_code', 'srow_x', 'srow_y', 'srow_z', 'qform_code',
+               'quatern_b', 'quatern_c', 'quatern_d', 'qoffset_x', 'qoffset_y', 'qoffset_z')
 
 def small_scan():
     "A head of 12×14×10 voxels that is 100, with a marker of 300 in it."
@@ -165,10 +166,16 @@ def write_scan(path, sform, sform_code, qform, qform_code, kind=nib.Nifti1Image,
     nib.save(kind(small_scan(), header.get_best_affine(), header), path)
     return path
 
+class SeesTheLast(torch.nn.Module):
+    "Marks what is bright on the last sequence: where that was turned onto the grid of the first, a right mask shows it."
+    def __init__(self, sequences):
+        super().__init__()
+        self.config, self.last = SimpleNamespace(input_channels=sequences, output_channels=1), MarksBright()
+    def forward(self, images): return self.last(images[:, -1:])
+
 def mask_of(folder, **paths): # the mask's path; `paths` by sequence
     case = Case('scan', paths)
-    model = Model(MarksBright(), tuple(paths), STRUCTURES)
-    model.network.config.input_channels = len(paths)
+    model = Model(SeesTheLast(len(paths)), tuple(paths), STRUCTURES)
     return write_masks(predict_case(model, case, device=torch.device('cpu')), folder)[0]
 
 def assert_same_forms(mask, image, exactly=True):
@@ -180,7 +187,9 @@ def assert_same_forms(mask, image, exactly=True):
         (ours, our_code), (theirs, their_code) = (getattr(one, form)(coded=True) for one in (mask, image))
         assert our_code == their_code
         if our_code: np.testing.assert_allclose(ours, theirs, atol=0 if exactly else 1e-5, rtol=0)
-    for field in FORM_FIELDS: np.testing.assert_array_equal(mask.header[field], image.header[field].astype(mask.header[field].dtype), err_msg=field)
+    for field in FORM_FIELDS:
+        theirs = image.header[field].astype(mask.header[field].dtype)
+        np.testing.assert_array_equal(mask.header[field], theirs, err_msg=field)
     np.testing.assert_array_equal(mask.header['pixdim'][:4], image.header['pixdim'][:4].astype(np.float32))
 
 @pytest.mark.parametrize('apart', APART)
@@ -208,18 +217,49 @@ def test_a_sheared_sform(codes, tmp_path):
     mask = mask_of(tmp_path, flair=path)
     assert_same_forms(mask, path)
     np.testing.assert_allclose(nib.load(mask).affine, sheared, atol=1e-5)
-    try: image = sitk.ReadImage(path)
-    except RuntimeError as error: assert 'orthonormal' in str(error)   # ITK has no place for axes that aren't at right angles
-    else: np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(image))
+    if codes[1]: np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(sitk.ReadImage(path)))   # ITK takes the qform
+    for file in (mask, path) if not codes[1] else ():   # ITK knows only axes at right angles, so it can't read these two
+        with pytest.raises(RuntimeError, match='orthonormal'): sitk.ReadImage(file)
 
-def test_a_form_that_is_not_filled_in_may_hold_anything(tmp_path):
-    for name, change in dict(sform_code=dict(srow_x=[7, 0, np.nan, 1], srow_y=9), qform_code=dict(quatern_b=3, quatern_c=np.inf, qoffset_x=1e20)).items():
-        path = write_scan(tmp_path/'flair.nii', TILTED, 4, TILTED, 4)
-        content = bytearray(path.read_bytes())
-        header = np.ndarray((), nib.nifti1.header_dtype, content)
-        for field, value in (change | {name: 0}).items(): header[field] = value
-        path.write_bytes(content)
-        ours, theirs = nib.load(mask_of(tmp_path, flair=path)), nib.load(path)
-        np.testing.assert_array_equal(ours.affine, theirs.affine)
-        assert [int(ours.header[code]) for code in ('sform_code', 'qform_code')] == [int(theirs.header[code]) for code in ('sform_code', 'qform_code')]
-        np.testing.assert_array_equal(grid_of(sitk.ReadImage(tmp_path/'scan_mask.nii.gz')), grid_of(sitk.ReadImage(path)))
+@pytest.mark.parametrize('unfilled, change', [
+    ('sform_code', dict(srow_x=[7, 0, np.nan, 1], srow_y=9)),
+    ('qform_code', dict(quatern_b=3, quatern_c=np.inf, qoffset_x=1e20))])
+def test_a_form_that_is_not_filled_in_may_hold_anything(unfilled, change, tmp_path):
+    path = write_scan(tmp_path/'flair.nii', TILTED, 4, TILTED, 4)
+    content = bytearray(path.read_bytes())
+    header = np.ndarray((), nib.nifti1.header_dtype, content)
+    for field, value in (change | {unfilled: 0}).items(): header[field] = value
+    path.write_bytes(content)
+    mask = mask_of(tmp_path, flair=path)
+    ours, theirs = nib.load(mask), nib.load(path)
+    np.testing.assert_array_equal(ours.affine, theirs.affine)
+    for code in ('sform_code', 'qform_code'): assert ours.header[code] == theirs.header[code]
+    np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(sitk.ReadImage(path)))
+
+@pytest.mark.parametrize('code', ['RAS', 'LPS', 'PIR', 'SLA'])
+def test_a_sequence_stored_in_another_orientation(code, tmp_path):
+    "SimpleITK turns the second sequence; the mask lies on the first, and its forms are those of the first."
+    first = write_scan(tmp_path/'t1.nii', TILTED, 4, APART['shift'] @ TILTED, 1)
+    straight = sitk.ReadImage(write_scan(tmp_path/'straight.nii', TILTED, 1, TILTED, 1))   # by its sform, as we read the first
+    sitk.WriteImage(sitk.DICOMOrient(straight, code), tmp_path/'turned.nii')
+    assert ''.join(nib.aff2axcodes(nib.load(tmp_path/'turned.nii').affine)) == code
+    mask = mask_of(tmp_path, t1=first, flair=tmp_path/'turned.nii')
+    np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(sitk.ReadImage(first)))
+    assert_same_forms(mask, first)
+
+def test_what_is_said_of_forms_that_differ(tmp_path):
+    agree = write_scan(tmp_path/'agree.nii', TILTED, 1, TILTED, 1)
+    beside = write_scan(tmp_path/'beside.nii', TILTED, 1, APART['shift'] @ TILTED, 1)
+    alone = write_scan(tmp_path/'alone.nii', TILTED, 1, APART['shift'] @ TILTED, 0)
+    hair = TILTED.copy()
+    hair[0, 3] += 0.09   # less than a tenth of the smallest spacing, which is 1 mm
+    almost = write_scan(tmp_path/'almost.nii', TILTED, 1, hair, 1)
+    def notes(**paths): return read_case(Case('scan', paths), tuple(paths)).notes
+    for harmless in (dict(t1=agree), dict(t1=agree, flair=alone), dict(t1=almost, flair=agree)):
+        assert notes(**harmless) == ()
+    assert notes(t1=beside)[0].startswith('sform and qform of t1 lie 8.60 mm apart (')
+    assert notes(t1=beside, flair=beside)[0].startswith('sform and qform of t1, flair lie 8.60 mm apart (')
+    ahead = 'lie 8.60 mm apart, and by the qform flair would lie 8.60 mm beside t1 ('
+    for other in (agree, alone):
+        assert notes(t1=other, flair=beside)[0].startswith(f'sform and qform of flair {ahead}')
+        assert notes(t1=beside, flair=other)[0].startswith(f'sform and qform of t1 {ahead}')
