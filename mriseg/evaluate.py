@@ -65,6 +65,7 @@ class ScoreRow(Scores):
     flair_threshold_dice: float # of everything bright on FLAIR; NaN without FLAIR
     seen: str # 'train' or 'valid' if the training of the model, or of the base it came from, had this scan in that part, else ''
     missing: str = '' # sequences that the model takes and the case doesn't have
+    note: str = field(default='', repr=False, compare=False) # what to know of how the case lies
     bins: tuple[tuple[int, float, int], ...] = field(default=(), repr=False, compare=False) # see `calibration_bins`
 
     @property
@@ -97,11 +98,11 @@ def evaluate_case(
         scores, probability, true = score_masks(mask, truth[name], minimum_ml=LESION_ML), prediction.probabilities[name], truth[name].array
         trivial = [overlap_scores(m, true)[0] if m is not None else math.nan for m in (np.zeros_like(true), bright)]
         rows.append(ScoreRow(**asdict(scores), case=case.case_id, structure=name, case_probability=case_probability(probability), blank_dice=trivial[0], flair_threshold_dice=trivial[1],
-                             seen=seen, missing=' '.join(prediction.missing), bins=calibration_bins(probability.array, true)))
+                             seen=seen, missing=' '.join(prediction.missing), note=' '.join(prediction.notes), bins=calibration_bins(probability.array, true)))
     return rows
 
 # %% ../nbs/14_evaluate.ipynb #afec27f2
-COLUMNS = ('case', 'structure', *(one.name for one in fields(ScoreRow) if one.name not in ('case', 'structure', 'bins')))
+COLUMNS = ('case', 'structure', *(one.name for one in fields(ScoreRow) if one.name not in ('case', 'structure', 'note', 'bins')))
 
 def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
     "Write the rows as CSV; what is undefined is left empty."
@@ -146,11 +147,14 @@ def healthy_line(
 
 # %% ../nbs/14_evaluate.ipynb #066e596d
 def notes(rows:Sequence[ScoreRow]) -> list[str]:
-    "What one must know to believe the scores: missed cases, missing sequences, scans that were seen in training."
+    "What one must know to believe the scores: missed cases, missing sequences, images at two places, scans that were seen in training."
     told = []
     some = lambda ids: f"{', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}"
     if missed := [f'{row.case} ({row.structure})' for row in worst_first(rows) if row.missed]: told.append(f'MISSED: {len(missed)} of these: {some(missed)}; in each of them there is something, and less than a hundredth of it was found')
     if lacking := sorted({row.case for row in rows if row.missing}): told.append(f"NOTE: {len(lacking)} of these cases lack sequences that the model takes ({', '.join(sorted({row.missing for row in rows if row.missing}))}); it did without them")
+    if noted := {row.case: row.note for row in rows if row.note}:
+        case, note = next(iter(noted.items()))
+        told.append(f'NOTE: {len(noted)} of these cases ({some(list(noted))}) may be shown at two places: in {case}, {note}')
     for part, says in dict(train='the model was trained on', valid='the model was chosen by').items():
         seen = sorted({row.case for row in rows if row.seen == part})
         if seen: told.append(f"NOTE: {says} {len(seen)} of these cases ({some(seen)}); on new patients it will do {'worse' if part == 'train' else 'a little worse'}")

@@ -22,7 +22,7 @@ from tqdm.contrib.concurrent import thread_map
 from .case import Case, Fault, salvage_case
 from .files import written_whole
 from .show import contact_sheet, thumbnail
-from .volume import Volume, content_hash, corners_in_mm, header_affines, reorient
+from .volume import Volume, content_hash, reorient
 
 # %% ../nbs/04_inspection.ipynb #b5b385b8
 LARGEST_SHEAR = 0.01 # cosine between two axes of the voxels; 0 is a right angle, 0.01 half a degree off
@@ -31,19 +31,12 @@ def _shear(volume:Volume) -> float:
     axes = volume.affine[:3, :3]/volume.spacing
     return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
-def _two_places(path:Path, shape:tuple[int, int, int]) -> float: # mm between where qform and sform put the farthest corner
-    places = [corners_in_mm(shape, matrix) for matrix in header_affines(path).values()]
-    return float(np.linalg.norm(places[0] - places[1], axis=1).max()) if len(places) == 2 else 0.
-
 def _space_faults(case:Case, volumes:Mapping[str, Volume], paths:Mapping[str, Path]) -> list[Fault]:
-    faults = []
+    faults, advice = [], 'resample it onto a straight grid, in Slicer for example, and its label with it'
     for name, volume in volumes.items():
-        if (shear := _shear(volume)) > LARGEST_SHEAR:
-            faults.append(Fault(case.case_id, 'sheared', f'{paths[name]}: its axes are not at right angles (the cosine between two of them is {shear:.2g})', 'resample it onto a straight grid, in Slicer for example, and its label with it'))
-    apart = {name: distance for name, volume in volumes.items() if (distance := _two_places(paths[name], volume.shape)) > max(volume.spacing)}
-    if apart:
-        problem = f'qform and sform of {", ".join(apart)} lie {max(apart.values()):.1f} mm apart, and viewers differ in which one they trust (here it is the sform)'
-        faults.append(Fault(case.case_id, 'two places', problem, 'look at it with its label in your viewer and make both the same', must_mend=False))
+        if (shear := _shear(volume)) <= LARGEST_SHEAR: continue
+        problem = f'{paths[name]}: its axes are not at right angles (the cosine between two of them is {shear:.2g})'
+        faults.append(Fault(case.case_id, 'sheared', problem, advice))
     return faults
 
 # %% ../nbs/04_inspection.ipynb #c83c4cd9

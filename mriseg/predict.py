@@ -22,7 +22,7 @@ from .device import Precision
 from .metrics import numbered_pieces
 from .preprocess import Placement, network_images, place_head, shared_size
 from .train import slice_probabilities
-from .volume import Examination, Volume, read_volume, same_grid, write_volume
+from .volume import ROUNDING, Examination, Volume, read_volume, same_grid, write_volume
 
 # %% ../nbs/12_predict.ipynb #4b6422f6
 def present_sequences(
@@ -56,6 +56,16 @@ def examination_images(
     images[:, [model.sequences.index(name) for name in present]] = found
     return images, placement
 
+def _on_the_case(
+    model:Model,
+    examination:Examination,
+    placement:Placement, # by which its slices were cut
+    found:np.ndarray, # (K, S, H, W), one channel per structure
+) -> dict[str, Volume]: # by structure, placed as the first sequence of the case is, by both forms of its header
+    "Put what was found in slices back onto the grid of their case."
+    restored = {name: placement.restore(found[:, s]) for s, name in enumerate(model.structures)}
+    return {name: replace(examination.grid, array=volume.array) for name, volume in restored.items()}
+
 def predict_probabilities(
     model:Model,
     examination:Examination, # with the sequences of the model
@@ -68,7 +78,7 @@ def predict_probabilities(
     images, placement = examination_images(model, examination)
     probabilities = slice_probabilities(model.network, images, device, batch_size=batch_size, precision=precision)
     if not np.isfinite(probabilities).all(): raise ValueError(f'case {examination.case_id}: the network gives probabilities that are no numbers on {device}; set MRISEG_PRECISION=fp32, and if that is of no help predict on the CPU')
-    return {name: placement.restore(probabilities[:, s]) for s, name in enumerate(model.structures)}
+    return _on_the_case(model, examination, placement, probabilities)
 
 # %% ../nbs/12_predict.ipynb #efbf99bf
 def mask_from(
@@ -76,7 +86,7 @@ def mask_from(
     probability:Volume, # 0 … 1
 ) -> Volume: # uint8, 0 or 1
     "Make a mask of a probability, as a model would have it."
-    mask = Volume((probability.array >= model.threshold).astype(np.uint8), probability.affine)
+    mask = replace(probability, array=(probability.array >= model.threshold).astype(np.uint8))
     if not (model.keep_largest or model.minimum_ml): return mask
     pieces, _ = numbered_pieces(mask, minimum_ml=model.minimum_ml)
     return replace(mask, array=((pieces == 1) if model.keep_largest else (pieces > 0)).astype(np.uint8))
@@ -89,12 +99,14 @@ class Prediction:
     probabilities: Mapping[str, Volume] # float32, 0 … 1
     masks: Mapping[str, Volume] # uint8, 0 or 1
     missing: tuple[str, ...] = () # sequences that the model takes and the case doesn't have
+    notes: tuple[str, ...] = () # what to know of how the case lies, in sentences
 
 def predict_examination(model:Model, examination:Examination, *, device:torch.device) -> Prediction:
     "Predict an examination that is in memory."
     probabilities = predict_probabilities(model, examination, device=device)
     masks = {name: mask_from(model, probability) for name, probability in probabilities.items()}
-    return Prediction(examination.case_id, probabilities, masks, tuple(name for name in model.sequences if name not in examination.sequences))
+    missing = tuple(name for name in model.sequences if name not in examination.sequences)
+    return Prediction(examination.case_id, probabilities, masks, missing, examination.notes)
 
 def predict_case(model:Model, case:Case, *, device:torch.device) -> Prediction:
     "Read a case's files and predict it; a label, if there is one, is not looked at."
@@ -143,7 +155,7 @@ def predict_uncertainty(
     for found in sampled_probabilities(model, images, device):
         count, total, squares = count + 1, total + found, squares + np.square(found)
     spread = np.sqrt(np.maximum(squares/count - np.square(total/count), 0))
-    return {name: placement.restore(spread[:, s]) for s, name in enumerate(model.structures)}
+    return _on_the_case(model, examination, placement, spread)
 
 # %% ../nbs/12_predict.ipynb #5c8ba652
 def result_name(case_id:str, structure:str, structures:Mapping, kind:str='mask', ending:str='.nii.gz') -> str:
@@ -162,7 +174,8 @@ def write_checked(
         path = Path(folder)/result_name(case_id, structure, volumes, kind)
         write_volume(path, volume, f'mriseg {kind} {structure}')
         read = read_volume(path)
-        if not (same_grid(read, volume) and np.array_equal(read.array, volume.array)):
+        same_forms = not volume.forms or read.forms == volume.forms
+        if not (same_forms and same_grid(read, volume, ROUNDING) and np.array_equal(read.array, volume.array)):
             raise OSError(f'{path} does not hold what was written to it; check the disk and predict this case again')
         paths.append(path)
     return paths

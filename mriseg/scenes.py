@@ -14,24 +14,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .case import Case, read_case, salvage_case
+from .case import Case, notes_of, read_case, salvage_case
 from .checkpoint import Model
 from .metrics import overlap_scores
 from .predict import predict_examination, predict_uncertainty, present_sequences, result_name
 from .preprocess import true_masks
 from .viewer import RANGES, Scene
-from .volume import Examination, read_volume, same_grid
+from .volume import Examination, Volume, onto_grid, read_volume
 
 # %% ../nbs/13_scenes.ipynb #78abdbef
 def _left_out(wanted:Sequence[str], shown:Sequence[str]) -> tuple[str, ...]: # notes
     return tuple(f'without {name}, which is broken or lies on another grid' for name in wanted if name not in shown)
 
+def _fitting(volumes:Mapping[str, Volume], grid:Volume) -> dict[str, Volume]: # stored as `grid` is
+    "Those that lie on a grid."
+    placed = {name: onto_grid(volume, grid) for name, volume in volumes.items()}
+    return {name: volume for name, volume in placed.items() if volume}
+
 def _with_others(case:Case, examination:Examination) -> tuple[Examination, tuple[str, ...]]: # and a note on what was left out
     "Add the sequences of a case that weren't needed, as far as they lie on the grid of the others."
     others = [name for name in case.sequences if name not in examination.sequences]
     found, _, _ = salvage_case(replace(case, label=None), others)
-    fitting = {name: volume for name, volume in found.items() if same_grid(volume, examination.grid)}
-    return Examination(case.case_id, {**examination.sequences, **fitting}, examination.label), _left_out(others, fitting)
+    fitting = _fitting(found, examination.grid)
+    return replace(examination, sequences={**examination.sequences, **fitting}), _left_out(others, fitting)
 
 def predicted_scene(
     model:Model,
@@ -45,7 +50,7 @@ def predicted_scene(
     prediction = predict_examination(model, examination, device=device)
     spread = predict_uncertainty(model, examination, device=device) if uncertainty else {}
     shown, notes = _with_others(case, examination)
-    return Scene(shown, prediction.masks, true_masks(examination, model.structures), prediction.probabilities, spread, notes)
+    return Scene(shown, prediction.masks, true_masks(examination, model.structures), prediction.probabilities, spread, (*prediction.notes, *notes))
 
 # %% ../nbs/13_scenes.ipynb #69184a84
 def written_scene(
@@ -61,13 +66,14 @@ def written_scene(
         paths = {name: Path(folder)/result_name(case.case_id, name, structures, kind) for name in structures}
         if kind == 'mask' or all(path.is_file() for path in paths.values()): found[kind] = {name: read_volume(path) for name, path in paths.items()}
     masks, wanted = found.pop('mask'), tuple(sequences or case.sequences)
-    readable, label, _ = salvage_case(case, wanted)
+    readable, label, faults = salvage_case(case, wanted)
     grid = next(iter(masks.values()))
-    fitting = {name: volume for name, volume in readable.items() if same_grid(volume, grid)}
+    fitting = _fitting(readable, grid)
     if not fitting: raise ValueError(f'case {case.case_id}: none of {", ".join(wanted)} lies on the grid of the masks in {folder} ({grid}); are they of another case?')
-    if case.label and not (label and same_grid(label, grid)): read_case(case, tuple(fitting)) # which says what is wrong with the label
-    examination = Examination(case.case_id, fitting, label)
-    return Scene(examination, masks, true_masks(examination, structures), **found, notes=_left_out(wanted, fitting))
+    drawn = label and onto_grid(label, grid)
+    if case.label and not drawn: read_case(case, tuple(fitting)) # which says what is wrong with the label
+    examination = Examination(case.case_id, fitting, drawn, notes_of(faults))
+    return Scene(examination, masks, true_masks(examination, structures), **found, notes=(*examination.notes, *_left_out(wanted, fitting)))
 
 # %% ../nbs/13_scenes.ipynb #56589afc
 def scene_dice(scene:Scene) -> float: # 0 … 1; NaN where nothing can be compared

@@ -45,11 +45,12 @@ class CaseReport:
     missing: tuple[str, ...] = () # sequences that the model takes and the case doesn't have
     fault: str = '' # why it could not be done
     done_before: bool = False # whether it was found finished
+    notes: tuple[str, ...] = () # what to know of how it lies, in sentences
 
     def __str__(self):
         if self.fault: return f'{self.case_id}: NOT DONE: {self.fault}'
         without = f" (without {', '.join(self.missing)})" if self.missing else ''
-        return f'{self.case_id}{without}: ' + '; '.join(describe_lesions(finding.lesions, name) for name, finding in self.findings.items()) + (' (done before)' if self.done_before else '')
+        return f'{self.case_id}{without}: ' + '; '.join(describe_lesions(finding.lesions, name) for name, finding in self.findings.items()) + (' (done before)' if self.done_before else '') + ''.join(f'; NOTE: {note}' for note in self.notes)
 
 # %% ../nbs/13_worklist.ipynb #b3b3426d
 def identify(
@@ -60,7 +61,7 @@ def identify(
     middle = midline(examination)
     findings = {name: Finding(case_probability(probability), tuple(find_lesions(prediction.masks[name], probability, middle=middle)))
                 for name, probability in prediction.probabilities.items()}
-    return CaseReport(prediction.case_id, findings, prediction.missing)
+    return CaseReport(prediction.case_id, findings, prediction.missing, notes=prediction.notes)
 
 # %% ../nbs/13_worklist.ipynb #ed546173
 LESION_COLUMNS = ('structure', 'number', 'volume_ml', 'right_mm', 'front_mm', 'top_mm', 'i', 'j', 'k', 'width_mm', 'depth_mm', 'height_mm', 'side', 'mean_probability', 'highest_probability')
@@ -108,7 +109,7 @@ def _stamps(case:Case, model:Model) -> dict[str, list]: # by sequence: file name
 
 def _as_json(report:CaseReport, made_from:Mapping, where:str, written:Sequence[Path]) -> dict[str, Any]:
     found = {name: dict(probability=finding.probability, volume_ml=finding.volume_ml, lesions=[asdict(lesion) for lesion in finding.lesions]) for name, finding in report.findings.items()}
-    return dict(case=report.case_id, missing=list(report.missing), structures=found, made_from=made_from, where=where, files={path.name: path.stat().st_size for path in written})
+    return dict(case=report.case_id, missing=list(report.missing), notes=list(report.notes), structures=found, made_from=made_from, where=where, files={path.name: path.stat().st_size for path in written})
 
 def _read_lesion(values:Mapping[str, Any]) -> Lesion:
     "A lesion as a record tells it; null stands for what isn't a number."
@@ -126,7 +127,7 @@ def _read_record(path:Path) -> tuple[CaseReport, dict]: # the report, and all th
     told = read_json(path)
     try:
         findings = {name: Finding(float(found['probability']), tuple(map(_read_lesion, found['lesions']))) for name, found in told['structures'].items()}
-        report = CaseReport(told['case'], findings, tuple(told['missing']), done_before=True)
+        report = CaseReport(told['case'], findings, tuple(told['missing']), done_before=True, notes=tuple(told.get('notes', ())))
         if told['case'] != path.stem or not {'files', 'made_from', 'where'} <= told.keys() or not isinstance(told['files'], dict):
             raise ValueError('it tells of something else')
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
@@ -211,7 +212,7 @@ def predict_cases(
             yield _case_or_fault(model, case, folder, extras, device)
 
 # %% ../nbs/13_worklist.ipynb #5f4f8a8b
-SUMMARY_COLUMNS = ('case', 'structure', 'present', 'case_probability', 'lesions', 'volume_ml', 'largest_ml', 'side_of_largest', 'missing', 'fault')
+SUMMARY_COLUMNS = ('case', 'structure', 'present', 'case_probability', 'lesions', 'volume_ml', 'largest_ml', 'side_of_largest', 'missing', 'fault', 'notes')
 
 def write_summary(
     folder:Path, # that `predict_cases` wrote into
@@ -228,8 +229,8 @@ def write_summary(
             if (Path(folder)/f'{record.stem}_lesions.csv').exists():
                 known[record.stem] = CaseReport(record.stem, {}, fault=str(error))
     for report in known.values():
-        if report.fault: rows.append([report.case_id, *['']*8, report.fault])
+        if report.fault: rows.append([report.case_id, *['']*8, report.fault, ''])
         for name, finding in report.findings.items():
             largest = (f'{finding.lesions[0].volume_ml:.4f}', finding.lesions[0].side) if finding.lesions else ('', '')
-            rows.append([report.case_id, name, 'yes' if finding.lesions else 'no', f'{finding.probability:.4f}', len(finding.lesions), f'{finding.volume_ml:.4f}', *largest, ' '.join(report.missing), ''])
+            rows.append([report.case_id, name, 'yes' if finding.lesions else 'no', f'{finding.probability:.4f}', len(finding.lesions), f'{finding.volume_ml:.4f}', *largest, ' '.join(report.missing), '', ' '.join(report.notes)])
     write_csv(Path(folder)/'summary.csv', [SUMMARY_COLUMNS, *rows])

@@ -10,6 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mriseg.cache import build_cache
+from mriseg.case import Case, read_case
 from mriseg.checkpoint import Model
 from mriseg.dataset import SliceDataset
 from mriseg.finding import find_cases
@@ -135,3 +136,130 @@ def test_a_volume_of_any_size(shape, tmp_path):
     untrained = SegNet(preset_config('small', input_channels=1, output_channels=1))
     for spacing in (None, (1.25, 1.25)):
         np.testing.assert_allclose(grid_of(sitk.ReadImage(predicted(case, tmp_path/'untrained', spacing, untrained))), grid_of(image), atol=1e-4)
+
+# Two forms in one header: a mask has those of its image, so no viewer sees it elsewhere, whichever of the two it reads
+
+TILTED = np.eye(4)
+TILTED[:3, :3] = Rotation.from_euler('xyz', (8, -5, 12), degrees=True).as_matrix() @ np.diag([-1.25, -1, 2])
+TILTED[:3, 3] = 15, 9, -7
+APART = dict(agree=np.eye(4), shift=np.eye(4), turn=np.eye(4))   # what takes the sform to the qform, in mm
+APART['shift'][:3, 3] = 7, -4, 3
+APART['turn'][:3, :3] = Rotation.from_euler('z', 20, degrees=True).as_matrix()
+# All pairs of the codes 0 (not filled in) to 4 (MNI) but 0 and 0, which is refused: such a file doesn't say where left is.
+# SimpleITK reads all of these. What it can't read has tests of its own below: sheared sforms without a qform, and NIfTI-2.
+CODE_PAIRS = [pair for pair in itertools.product(range(5), repeat=2) if any(pair)]
+FORM_FIELDS = ('sform_code', 'srow_x', 'srow_y', 'srow_z', 'qform_code',
+               'quatern_b', 'quatern_c', 'quatern_d', 'qoffset_x', 'qoffset_y', 'qoffset_z')
+
+def small_scan():
+    "A head of 12×14×10 voxels that is 100, with a marker of 300 in it."
+    scan = np.zeros((12, 14, 10), np.int16)
+    scan[1:11, 1:13, 1:9] = 100
+    scan[6:10, 3:8, 2:4] = 300
+    return scan
+
+def write_scan(path, sform, sform_code, qform, qform_code, kind=nib.Nifti1Image, order='<'):
+    "Write the small scan with these two forms, as nibabel does."
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.int16), header.set_data_shape(small_scan().shape)
+    header.set_sform(sform, sform_code), header.set_qform(qform, qform_code)
+    nib.save(kind(small_scan(), header.get_best_affine(), header), path)
+    return path
+
+class SeesTheLast(torch.nn.Module):
+    "Marks what is bright on the last sequence: where that was turned onto the grid of the first, a right mask shows it."
+    def __init__(self, sequences):
+        super().__init__()
+        self.config, self.last = SimpleNamespace(input_channels=sequences, output_channels=1), MarksBright()
+    def forward(self, images): return self.last(images[:, -1:])
+
+def mask_of(folder, **paths): # the mask's path; `paths` by sequence
+    case = Case('scan', paths)
+    model = Model(SeesTheLast(len(paths)), tuple(paths), STRUCTURES)
+    return write_masks(predict_case(model, case, device=torch.device('cpu')), folder)[0]
+
+def assert_same_forms(mask, image, exactly=True):
+    "nibabel finds the same affines and codes in both headers, and no field of them differs."
+    mask, image = nib.load(mask), nib.load(image)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), small_scan() == 300)
+    assert mask.header.get_xyzt_units()[0] == 'mm'
+    for form in ('get_sform', 'get_qform'):
+        (ours, our_code), (theirs, their_code) = (getattr(one, form)(coded=True) for one in (mask, image))
+        assert our_code == their_code
+        if our_code: np.testing.assert_allclose(ours, theirs, atol=0 if exactly else 1e-5, rtol=0)
+    for field in FORM_FIELDS:
+        theirs = image.header[field].astype(mask.header[field].dtype)
+        np.testing.assert_array_equal(mask.header[field], theirs, err_msg=field)
+    np.testing.assert_array_equal(mask.header['pixdim'][:4], image.header['pixdim'][:4].astype(np.float32))
+
+@pytest.mark.parametrize('apart', APART)
+@pytest.mark.parametrize('codes', CODE_PAIRS, ids=str)
+def test_mask_and_image_lie_at_one_place_in_every_viewer(codes, apart, tmp_path):
+    path = write_scan(tmp_path/'flair.nii', TILTED, codes[0], APART[apart] @ TILTED, codes[1])
+    mask = mask_of(tmp_path, flair=path)
+    np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(sitk.ReadImage(path)))
+    assert_same_forms(mask, path)
+
+@pytest.mark.parametrize('kind, order', [(nib.Nifti1Image, '>'), (nib.Nifti2Image, '<'), (nib.Nifti2Image, '>')])
+def test_forms_of_other_versions_and_orders_of_bytes(kind, order, tmp_path):
+    forms = TILTED, 2, APART['turn'] @ TILTED, 1
+    path = write_scan(tmp_path/'flair.nii', *forms, kind, order)
+    mask = mask_of(tmp_path, flair=path)
+    assert_same_forms(mask, path, exactly=kind is nib.Nifti1Image)   # NIfTI-2 has float64, and the mask float32
+    # ITK doesn't read NIfTI-2 (it knows no such header), so it is shown the same image as NIfTI-1.
+    seen = path if kind is nib.Nifti1Image else write_scan(tmp_path/'again.nii', *forms)
+    np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(sitk.ReadImage(seen)))
+
+@pytest.mark.parametrize('codes', [(1, 0), (2, 0), (1, 1), (2, 1), (4, 1)])
+def test_a_sheared_sform(codes, tmp_path):
+    sheared = TILTED @ nib.affines.from_matvec([[1, 0.2, 0], [0, 1, 0], [0, 0, 1]])
+    path = write_scan(tmp_path/'flair.nii', sheared, codes[0], TILTED, codes[1])
+    mask = mask_of(tmp_path, flair=path)
+    assert_same_forms(mask, path)
+    np.testing.assert_allclose(nib.load(mask).affine, sheared, atol=1e-5)
+    if codes[1]: np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(sitk.ReadImage(path)))   # ITK takes the qform
+    for file in (mask, path) if not codes[1] else ():   # ITK knows only axes at right angles, so it can't read these two
+        with pytest.raises(RuntimeError, match='orthonormal'): sitk.ReadImage(file)
+
+@pytest.mark.parametrize('unfilled, change', [
+    ('sform_code', dict(srow_x=[7, 0, np.nan, 1], srow_y=9)),
+    ('qform_code', dict(quatern_b=3, quatern_c=np.inf, qoffset_x=1e20))])
+def test_a_form_that_is_not_filled_in_may_hold_anything(unfilled, change, tmp_path):
+    path = write_scan(tmp_path/'flair.nii', TILTED, 4, TILTED, 4)
+    content = bytearray(path.read_bytes())
+    header = np.ndarray((), nib.nifti1.header_dtype, content)
+    for field, value in (change | {unfilled: 0}).items(): header[field] = value
+    path.write_bytes(content)
+    mask = mask_of(tmp_path, flair=path)
+    ours, theirs = nib.load(mask), nib.load(path)
+    np.testing.assert_array_equal(ours.affine, theirs.affine)
+    for code in ('sform_code', 'qform_code'): assert ours.header[code] == theirs.header[code]
+    np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(sitk.ReadImage(path)))
+
+@pytest.mark.parametrize('code', ['RAS', 'LPS', 'PIR', 'SLA'])
+def test_a_sequence_stored_in_another_orientation(code, tmp_path):
+    "SimpleITK turns the second sequence; the mask lies on the first, and its forms are those of the first."
+    first = write_scan(tmp_path/'t1.nii', TILTED, 4, APART['shift'] @ TILTED, 1)
+    straight = sitk.ReadImage(write_scan(tmp_path/'straight.nii', TILTED, 1, TILTED, 1))   # by its sform, as we read the first
+    sitk.WriteImage(sitk.DICOMOrient(straight, code), tmp_path/'turned.nii')
+    assert ''.join(nib.aff2axcodes(nib.load(tmp_path/'turned.nii').affine)) == code
+    mask = mask_of(tmp_path, t1=first, flair=tmp_path/'turned.nii')
+    np.testing.assert_array_equal(grid_of(sitk.ReadImage(mask)), grid_of(sitk.ReadImage(first)))
+    assert_same_forms(mask, first)
+
+def test_what_is_said_of_forms_that_differ(tmp_path):
+    agree = write_scan(tmp_path/'agree.nii', TILTED, 1, TILTED, 1)
+    beside = write_scan(tmp_path/'beside.nii', TILTED, 1, APART['shift'] @ TILTED, 1)
+    alone = write_scan(tmp_path/'alone.nii', TILTED, 1, APART['shift'] @ TILTED, 0)
+    hair = TILTED.copy()
+    hair[0, 3] += 0.09   # less than a tenth of the smallest spacing, which is 1 mm
+    almost = write_scan(tmp_path/'almost.nii', TILTED, 1, hair, 1)
+    def notes(**paths): return read_case(Case('scan', paths), tuple(paths)).notes
+    for harmless in (dict(t1=agree), dict(t1=agree, flair=alone), dict(t1=almost, flair=agree)):
+        assert notes(**harmless) == ()
+    assert notes(t1=beside)[0].startswith('sform and qform of t1 lie 8.60 mm apart (')
+    assert notes(t1=beside, flair=beside)[0].startswith('sform and qform of t1, flair lie 8.60 mm apart (')
+    ahead = 'lie 8.60 mm apart, and by the qform flair would lie 8.60 mm beside t1 ('
+    for other in (agree, alone):
+        assert notes(t1=other, flair=beside)[0].startswith(f'sform and qform of flair {ahead}')
+        assert notes(t1=beside, flair=other)[0].startswith(f'sform and qform of t1 {ahead}')
