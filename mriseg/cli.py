@@ -7,12 +7,20 @@ __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors',
            'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'asked_scenes', 'mriseg_browse', 'mriseg_transfer',
            'mriseg_audit', 'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #4fc53f85
-import subprocess
+# %% ../nbs/18_cli.ipynb #8798e373
 import sys
-import tempfile
 from importlib import import_module
-from importlib.util import find_spec
+
+# %% ../nbs/18_cli.ipynb #9ecb79bf
+if __name__ == '__main__' and '__file__' in globals(): # in a notebook there is no file
+    start = import_module('mriseg.start')
+    command = f"mriseg_{sys.argv.pop(1) if len(sys.argv) > 1 else ''}"
+    names = ', '.join(name.removeprefix('mriseg_') for name in start.LEAVES)
+    if command not in start.LEAVES: sys.exit(f'give one of {names} after mriseg.cli')
+    sys.argv[0] = command
+    sys.exit(start.run_command(command))
+
+# %% ../nbs/18_cli.ipynb #4fc53f85
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,34 +36,28 @@ from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .cache import build_cache
 from .case import Case
 from .finding import CaseList, find_cases
-from .checkpoint import Model, find_model, load_model, save_model
+from .checkpoint import Model, find_model, load_model, refuse_structures, save_model
 from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .dataset import SliceDataset
-from .device import default_device, default_precision, describe_device
+from .device import default_device, default_precision, describe_device, is_full
 from .evaluate import comparison_table, evaluate_case, read_scores, score_subsets, score_table, subset_table, write_scores
-from .files import claim_folder, refuse_occupied, write_json, written_whole
+from .files import claim_folder, refuse_occupied, written_whole
 from .inspection import check_cases
 from .phantom import write_phantoms
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import SegNet, preset_config
+from .serve import refuse_port, serve_page
 from .show import show_table
 from .split import Split, given_split, named_split, persons, read_split, select_cases, split_cases
 from .suggest import suggest_cases, write_suggestions
+from .terminal import system_sentence
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import spared, transfer
 from .vgg16 import count_origins, read_vgg16_bn, start_from_vgg16
 from .volume import read_volume, reorient
 from .worklist import Extras, predict_cases, rule_of, write_summary
-
-# %% ../nbs/18_cli.ipynb #9ecb79bf
-if __name__ == '__main__' and '__file__' in globals(): # in a notebook there is no file
-    command = f"mriseg_{sys.argv.pop(1) if len(sys.argv) > 1 else ''}"
-    commands = import_module('mriseg.cli')
-    if command not in commands.__all__: sys.exit(f"give one of {', '.join(name.removeprefix('mriseg_') for name in commands.__all__ if name.startswith('mriseg_'))} after mriseg.cli")
-    sys.argv[0] = command
-    sys.exit(getattr(commands, command)())
 
 # %% ../nbs/18_cli.ipynb #b0db238b
 def parse_names(text:str) -> tuple[str, ...]:
@@ -72,9 +74,10 @@ def parse_structures(text:str) -> dict[str, tuple[int, ...]]:
             name, part = (side.strip() for side in part.split('=', 1))
             if not name or name in structures: name = None
             else: structures[name] = ()
-        if name is None or not part.strip().isdigit():
+        if name is None or not part.strip().isdecimal():
             raise ValueError(f"'{text}' should be names with label values, such as whole_tumour=1,2,4 or anterior=1,posterior=2")
         structures[name] += (int(part),)
+    refuse_structures(structures)
     return structures
 
 # %% ../nbs/18_cli.ipynb #de99663a
@@ -87,12 +90,12 @@ def plain_errors():
     "On the command line, print what the user can mend as a plain message and exit with status 1."
     try:
         with joined_processes(): yield
-    except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as error:
-        full = isinstance(error, RuntimeError) and 'out of memory' in str(error) # PyTorch has no one type for this on all devices
-        if not _is_command() or isinstance(error, RuntimeError) and not full: raise
-        if isinstance(error, KeyboardInterrupt): error = 'interrupted; what was finished is whole, and the same command goes on from the last saved state'
-        print(f'mriseg: {"the device is out of memory; use a smaller --batch_size or --preset small" if full else error}', file=sys.stderr)
-        sys.exit(130 if isinstance(error, str) else 1)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if not _is_command() or isinstance(error, RuntimeError) and not is_full(error): raise
+        if is_full(error): said = 'there is not enough memory; use a smaller --batch_size or --preset small, or a larger computer'
+        else: said = system_sentence(error) if isinstance(error, OSError) else str(error)
+        print(f'mriseg: {said}', file=sys.stderr)
+        sys.exit(1)
 
 # %% ../nbs/18_cli.ipynb #469da4c1
 USUAL_SEQUENCES = ('t1', 't2', 'flair')
@@ -127,7 +130,10 @@ def _choose_sequences(cases:list[Case], text:str|None) -> tuple[str, ...]:
 
 def _choose_structures(cases:list[Case], text:str|None) -> dict[str, tuple[int, ...]]:
     "The structures asked for; else those that the data set names, or the whole tumour of BraTS."
-    return parse_structures(text) if text else dict(cases[0].label_names) or {'whole_tumour': (1, 2, 4)}
+    if text: return parse_structures(text)
+    named = dict(cases[0].label_names) or {'whole_tumour': (1, 2, 4)}
+    refuse_structures(named)
+    return named
 
 def _counted(cases:Sequence) -> str: return f'{len(cases)} case{"" if len(cases) == 1 else "s"}'
 
@@ -396,17 +402,6 @@ def asked_scenes(
     found = _asked_for(_find(data, pattern), cases, trained, data)
     return folder_scenes(masks, found, trained.structures) if masks else model_scenes(trained, found, device=own_device(device), uncertainty=uncertainty)
 
-def _serve(cell:str, port:int, no_open:bool) -> None:
-    "Show what a cell of Python gives, until Ctrl+C."
-    if not find_spec('voila'): raise ValueError("a page of its own needs Voilà: pip install 'mriseg[page]'. Without it, --out PAGE.html writes a page for any browser")
-    with tempfile.TemporaryDirectory() as folder:
-        notebook = Path(folder)/'mriseg.ipynb'
-        write_json(notebook, dict(cells=[dict(cell_type='code', id='browse', metadata={}, execution_count=None, outputs=[], source=cell)], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5))
-        options = [f'--port={port}', '--Voila.ip=127.0.0.1', *(['--no-browser'] if no_open else [])]
-        try: subprocess.run([sys.executable, '-m', 'voila', notebook, *options], check=True)
-        except KeyboardInterrupt: print('closed')
-        except subprocess.CalledProcessError as error: raise OSError(f'Voilà ended with status {error.returncode}; what it said stands above') from None
-
 @call_parse
 @plain_errors()
 def mriseg_browse(
@@ -424,6 +419,7 @@ def mriseg_browse(
     "Look through cases slice by slice: image, prediction, truth, and where they differ."
     model, given = _needed(model, '--model'), dict(masks=masks, cases=cases, uncertainty=uncertainty, pattern=pattern, device=device)
     if out and Path(out).suffix != '.html': raise ValueError(f'{out} must end in .html')
+    if not out: refuse_port(port)
     scenes = asked_scenes(data, model, **given)
     if out:
         faults = write_browser(out, scenes, title=f'{model} on {data}')
@@ -431,7 +427,7 @@ def mriseg_browse(
         return _tell(faults, scenes)
     Deck(scenes).first() # if no case can be read, that is said here, not in the page
     there = {name: str(Path(value).resolve()) if name in ('masks', 'cases') and value not in (None, 'valid') else value for name, value in given.items()}
-    _serve(f'from mriseg.browser import SliceBrowser\nfrom mriseg.cli import asked_scenes\nSliceBrowser(asked_scenes({str(Path(data).resolve())!r}, {str(model.resolve())!r}, **{there!r}))', port, no_open)
+    serve_page(f'from mriseg.browser import SliceBrowser\nfrom mriseg.cli import asked_scenes\nSliceBrowser(asked_scenes({str(Path(data).resolve())!r}, {str(model.resolve())!r}, **{there!r}))', port, show=not no_open)
 
 # %% ../nbs/18_cli.ipynb #501bc84f
 def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.device) -> None:
