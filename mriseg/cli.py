@@ -454,6 +454,13 @@ def _tell_trainings(task:Task, minutes:float|None) -> None:
     why = 'from the base and from scratch' if task.valid else 'from the base and from scratch, with each part left out in turn and with all' if folds else 'from the base, with nothing to judge it by'
     print(f"{number} training{'s' if number > 1 else ''} of {long}: {why}", flush=True)
 
+# %% ../nbs/18_cli.ipynb #f160eba7
+def _find_unlabelled(suggest:Path, pattern:str|None) -> list[Case]:
+    "The cases to be ranked; looked for before any training, since it would be a pity to find none after it."
+    unlabelled = [case for case in _find(suggest, pattern) if not case.label]
+    if not unlabelled: raise ValueError(f'every case in {suggest} has a label already; give a folder of cases that have none')
+    return unlabelled
+
 # %% ../nbs/18_cli.ipynb #06aaffd1
 @call_parse
 @plain_errors()
@@ -478,6 +485,8 @@ def mriseg_transfer(
     if current_processes().count > 1: raise ValueError('mriseg_transfer trains many small networks, one after the other; start it without torchrun')
     refuse_occupied(out)
     if curve and suggest: raise ValueError('--curve makes no model to rank cases with; give --suggest without it')
+    settings = few_case_settings(minutes=minutes, mirror=not sided, seed=seed)
+    unlabelled = _find_unlabelled(suggest, pattern) if suggest else []
     cases = [case for case in _find(data, pattern) if case.label and case.part != 'test']
     if not cases: raise ValueError(f'no case in {data} has a label to learn from; add files named like CASE_seg.nii.gz')
     classes = parse_structures(structures) if structures else dict(cases[0].label_names) or dict(base.structures)
@@ -490,15 +499,12 @@ def mriseg_transfer(
         there = {value for case in (*task.train, *task.valid) for value in case.labels}
         _refuse_left_out(there, classes)
         _tell_guess(there, classes)
-    settings = few_case_settings(minutes=minutes, mirror=not sided, seed=seed)
     if curve: return _measure_curve(task, out, settings, chosen)
     print(describe_origins(adapt_model(base, names, classes)[1]))
     _tell_trainings(task, minutes)
     outcome = transfer(task, out, settings, device=chosen)
     print(f'kept: {outcome.chosen}, in {find_model(out)}' + (f'; how it learned: {out/outcome.chosen/"report.html"}' if outcome.chosen != 'base' else '') + (f'\nWARNING: {outcome.warning}' if outcome.warning else ''))
     if suggest:
-        unlabelled = [case for case in _find(suggest, pattern) if not case.label]
-        if not unlabelled: raise ValueError(f'every case in {suggest} has a label already; give a folder of cases that have none')
         ranked = suggest_cases(outcome.model, unlabelled, device=chosen)
         write_suggestions(out/'suggestions.csv', ranked)
         print('least sure of: ' + (', '.join(f'{one.case_id} ({one.disagreement:.2f})' for one in ranked[:5] if not one.fault) or 'none could be read') + f'; all of them in {out/"suggestions.csv"}')
@@ -527,6 +533,12 @@ def mriseg_audit(
     lacking = [f'{operator.name} on {audit.backend}' for audit in audits for operator in audit.missing]
     if lacking: raise ValueError(f"without a kernel: {', '.join(lacking)}")
 
+# %% ../nbs/18_cli.ipynb #67cff240
+def _refuse_demo(train:int, test:int) -> None:
+    "Refuse a demonstration without enough phantoms."
+    for name, count, least, why in (('train', train, 4, 'a quarter of them is put aside'), ('test', test, 1, 'they are scored')):
+        if not least <= count <= 10_000: raise ValueError(f'--{name} is from {least} to 10000 phantoms, of which {why}, but it is {count}')
+
 # %% ../nbs/18_cli.ipynb #11b8d21a
 def _demo_picture(cases:list[Case], masks:Path, path:Path) -> None:
     "FLAIR with prediction and truth outlined, for each case the slice with the most tumour."
@@ -550,6 +562,9 @@ def mriseg_demo(
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Make phantoms, train on them, predict unseen ones, score them, and show where to look."
+    _refuse_demo(train, test)
+    Settings(minutes=minutes, seed=seed) # refused here, not when the phantoms are made
+    own_device(device)
     out, shape = Path(out), (80, 96, 48)
     for part, count, which in (('train', train, 2*seed), ('test', test, 2*seed + 1)):
         if (out/'data'/part).exists():

@@ -9,7 +9,6 @@ __all__ = ['BINS', 'WORTH_ASKING', 'LESION_ML', 'LEAST_FOUND', 'COLUMNS', 'HEADI
            'subset_table']
 
 # %% ../nbs/14_evaluate.ipynb #62439c24
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,7 +21,7 @@ from scipy.stats import binomtest
 
 from .case import Case, read_case
 from .checkpoint import Model
-from .files import write_csv
+from .files import read_rows, write_csv
 from .lesions import case_probability
 from .metrics import Comparison, Scores, compare_paired, overlap_scores, score_masks, summarise
 from .predict import predict_examination, present_sequences, write_masks
@@ -111,7 +110,7 @@ def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
 def read_scores(path:Path) -> list[ScoreRow]: # without what isn't in the table
     "Read what `write_scores` wrote."
     if not Path(path).is_file(): raise FileNotFoundError(f'there is no {path}; give the folder that mriseg_evaluate wrote')
-    with Path(path).open(newline='', encoding='utf-8-sig') as file: table = list(csv.DictReader(file))
+    table = read_rows(path)
     kind = {one.name: one.type for one in fields(ScoreRow)}
     value = lambda name, text: text if kind[name] is str else kind[name](text or 'nan')
     try: return [ScoreRow(**{name: value(name, line[name]) for name in COLUMNS}) for line in table]

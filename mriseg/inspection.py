@@ -7,7 +7,6 @@ __all__ = ['LARGEST_SHEAR', 'MOST_OF_THE_HEAD', 'MUCH_BESIDE', 'FEW', 'WHOLE_SET
            'Report', 'check_cases']
 
 # %% ../nbs/04_inspection.ipynb #18ac4e76
-import csv
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 from tqdm.contrib.concurrent import thread_map
 
 from .case import Case, Fault, salvage_case
-from .files import written_whole
+from .files import write_csv, written_whole
 from .show import contact_sheet, thumbnail
 from .volume import Volume, content_hash, corners_in_mm, header_affines, reorient
 
@@ -160,10 +159,8 @@ class Report:
 
     def write(self, folder:Path) -> None:
         "Write `faults.csv`, for a spreadsheet or a program, and `contact_sheet.png`."
-        with written_whole(Path(folder)/'faults.csv') as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:
-            table = csv.writer(file)
-            table.writerow(['severity', 'case', 'kind', 'problem', 'advice'])
-            table.writerows(['mend' if f.must_mend else 'look', f.case_id, f.kind, f.problem, f.advice] for f in self.faults)
+        rows = [['mend' if f.must_mend else 'look', f.case_id, f.kind, f.problem, f.advice] for f in self.faults]
+        write_csv(Path(folder)/'faults.csv', [('severity', 'case', 'kind', 'problem', 'advice'), *rows])
         if self.facts:
             with written_whole(Path(folder)/'contact_sheet.png') as meanwhile: self.contact_sheet().savefig(meanwhile, dpi=120)
 
