@@ -513,6 +513,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
             'mriseg.terminal': { 'mriseg.terminal.ended_by_interrupt': ('terminal.html#ended_by_interrupt', 'mriseg/terminal.py'),
                                  'mriseg.terminal.fallback_fonts': ('terminal.html#fallback_fonts', 'mriseg/terminal.py'),
                                  'mriseg.terminal.open_streams': ('terminal.html#open_streams', 'mriseg/terminal.py'),
+                                 'mriseg.terminal.printable': ('terminal.html#printable', 'mriseg/terminal.py'),
                                  'mriseg.terminal.refuse_empty': ('terminal.html#refuse_empty', 'mriseg/terminal.py'),
                                  'mriseg.terminal.refuse_unwritable': ('terminal.html#refuse_unwritable', 'mriseg/terminal.py'),
                                  'mriseg.terminal.silence_glyphs': ('terminal.html#silence_glyphs', 'mriseg/terminal.py'),

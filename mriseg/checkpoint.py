@@ -64,8 +64,9 @@ def refuse_alike(
 def refuse_structures(
     structures:Mapping[str, Sequence[int]], # label values by name
 ) -> None:
-    "Refuse structures that are background, or whose files would have one name."
+    "Refuse structures that are background, that no file can be named after, or whose files would have one name."
     for name, labels in structures.items():
+        if not can_name_files(name): raise ValueError(f"'{name}' can't be the name of a structure, since files are named after it; use letters, digits, - and _")
         if 0 in labels: raise ValueError(f"the structure '{name}' has the label value 0, which is the background; give the values of what is to be found")
     refuse_alike(structures, 'structures')
 
@@ -90,7 +91,6 @@ class Model:
                              f'{len(self.sequences)} sequences {tuple(self.sequences)} and {len(self.structures)} structures {tuple(self.structures)}')
         if not all(isinstance(name, str) for name in (*self.sequences, *self.structures)) or len(set(self.sequences)) < len(self.sequences):
             raise ValueError(f'sequences {tuple(self.sequences)} and structures {tuple(self.structures)} must be different names')
-        if odd := [name for name in self.structures if not can_name_files(name)]: raise ValueError(f"'{odd[0]}' can't be the name of a structure, since files are named after it; use letters, digits, - and _")
         refuse_alike(self.sequences, 'sequences')
         refuse_structures(self.structures)
         if not 0 < self.threshold < 1: raise ValueError(f'the threshold is a probability between 0 and 1, but it is {self.threshold}')

@@ -52,7 +52,7 @@ from .serve import refuse_port, serve_page
 from .show import show_table
 from .split import Split, given_split, named_split, persons, read_split, select_cases, split_cases
 from .suggest import suggest_cases, write_suggestions
-from .terminal import system_sentence
+from .terminal import printable, system_sentence
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import spared, transfer
 from .vgg16 import count_origins, read_vgg16_bn, start_from_vgg16
@@ -94,7 +94,7 @@ def plain_errors():
         if not _is_command() or isinstance(error, RuntimeError) and not is_full(error): raise
         if is_full(error): said = 'there is not enough memory; use a smaller --batch_size or --preset small, or a larger computer'
         else: said = system_sentence(error) if isinstance(error, OSError) else str(error)
-        print(f'mriseg: {said}', file=sys.stderr)
+        print(printable(f'mriseg: {said}'), file=sys.stderr)
         sys.exit(1)
 
 # %% ../nbs/18_cli.ipynb #469da4c1
@@ -522,6 +522,8 @@ def mriseg_audit(
     precision:str=None, # fp32, bf16 or fp16; default: MRISEG_PRECISION, or what suits the device
 ):
     "Look up every operator of a training step in PyTorch's table of GPU kernels, or test the device itself."
+    if not run and (device or precision or preset != 'small'): raise ValueError('--device, --precision and --preset belong to the self-test; give --run too')
+    if run and (backend or every): raise ValueError('--backend and --every belong to the table; leave --run out, or them')
     if run:
         chosen = default_device(device)
         fine, report = self_test(chosen, default_precision(chosen, precision), preset=preset)
@@ -537,7 +539,8 @@ def mriseg_audit(
 def _refuse_demo(train:int, test:int) -> None:
     "Refuse a demonstration without enough phantoms."
     for name, count, least, why in (('train', train, 4, 'a quarter of them is put aside'), ('test', test, 1, 'they are scored')):
-        if not least <= count <= 10_000: raise ValueError(f'--{name} is from {least} to 10000 phantoms, of which {why}, but it is {count}')
+        need = f'--{name} must be from {least} to 10000 phantoms, since {why}'
+        if not least <= count <= 10_000: raise ValueError(f'{need}, but it is {count}')
 
 # %% ../nbs/18_cli.ipynb #11b8d21a
 def _demo_picture(cases:list[Case], masks:Path, path:Path) -> None:

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .terminal import INTERRUPTED, ended_by_interrupt, fallback_fonts, open_streams, refuse_empty, refuse_unwritable, silence_glyphs, system_sentence
+from .terminal import INTERRUPTED, ended_by_interrupt, fallback_fonts, open_streams, printable, refuse_empty, refuse_unwritable, silence_glyphs, system_sentence
 
 # %% ../nbs/19_start.ipynb #268d3fc4
 LEAVES = dict(
@@ -48,7 +48,7 @@ def _load(command:str) -> Callable:
         function = getattr(import_module('mriseg.cli'), command)
         matplotlib = import_module('matplotlib')
         fonts = fallback_fonts(import_module('matplotlib.font_manager').get_font_names())
-    matplotlib.rcParams['font.family'] = [*matplotlib.rcParams['font.family'], *fonts]
+    matplotlib.rcParams['font.family'] = list(dict.fromkeys([*matplotlib.rcParams['font.family'], *fonts]))
     return function
 
 def _typed(function:Callable) -> dict[str, Any]: # by parameter
@@ -66,7 +66,7 @@ def _end(sentence:str, status:int) -> None:
     "Say what is to be said, and end; a second Ctrl-C on the way out is not worth a traceback."
     if status == INTERRUPTED and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(status))
-    print(f'mriseg: {sentence}', file=sys.stderr, flush=True)
+    print(printable(f'mriseg: {sentence}'), file=sys.stderr, flush=True)
     sys.exit(status)
 
 def _flush() -> None:
