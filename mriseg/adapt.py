@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from .cache import CachedCase, build_cache
+from .cache import CachedCase, build_cache, refuse_shared
 from .case import Case, read_case
 from .checkpoint import Model, weights_hash
 from .dataset import SliceDataset, balanced_batches, drawn_slices
@@ -28,7 +28,7 @@ from .split import Split, split_cases
 from .subjects import find_subjects
 from .train import Epoch, Part, Settings, fit
 from .vgg16 import Origin, count_origins
-from .volume import content_hash
+from .fingerprint import recognised, scan_fingerprint
 
 # %% ../nbs/15_adapt.ipynb #9fec5792
 FIRST = 'encoder.0.0.0.weight' # the convolution that sees the sequences
@@ -144,7 +144,7 @@ def seen_before(
 ) -> list[str]: # case ids
     "The cases of which the base was trained on a scan."
     known = base.scans('train')
-    return [case_id for case_id, content in scans.items() if known & set(content)]
+    return [case_id for case_id, content in scans.items() if any(recognised(content, known))]
 
 def defined_dice(
     case:CachedCase,
@@ -194,11 +194,10 @@ def _refuse_unfair(task:Task, aside:Sequence[Case]) -> None:
     "Refuse cases put aside that could not judge, or would flatter."
     for name in task.structures:
         if not any(case.voxels[list(task.structures).index(name)] for case in task.valid): raise ValueError(f"none of the {len(task.valid)} cases put aside holds any voxel of the structure '{name}', so nobody could judge how it is found; put others aside")
-    learned = {content for case in task.train for content in case.content}
-    if shared := [case.case_id for case in task.valid if learned & set(case.content)]: raise ValueError(f"the same scan is among the cases to learn from and those put aside ({', '.join(shared)}); take it out of one of them")
+    refuse_shared(task.train, task.valid)
     scans = {case.case_id: list(case.content) for case in task.valid}
     for case in aside: # the base may have seen the same person in a sequence that isn't used now
-        for name in set(task.base.sequences) & set(case.sequences) - set(task.sequences): scans[case.case_id].append(content_hash(read_case(case, [name]).sequences[name]))
+        for name in set(task.base.sequences) & set(case.sequences) - set(task.sequences): scans[case.case_id].append(scan_fingerprint(read_case(case, [name]).sequences[name]))
     if known := seen_before(task.base, scans): raise ValueError(f"{', '.join(known)} {'is' if len(known) == 1 else 'are'} put aside to judge by, but the base was trained on the same scans, so the judgement would flatter; put other cases aside")
 
 # %% ../nbs/15_adapt.ipynb #9f081ccf

@@ -15,10 +15,11 @@ import torch
 
 from .case import Case, read_case
 from .checkpoint import Model
+from .fingerprint import fingerprints, recognised
 from .metrics import large_enough, numbered_pieces
 from .predict import predict_probabilities, present_sequences
 from .preprocess import structure_masks
-from .volume import Volume, scan_hashes
+from .volume import Volume
 
 # %% ../nbs/13_choose.ipynb #dcfb1b38
 THRESHOLDS = tuple(n/20 for n in range(2, 19)) # 0.1 … 0.9
@@ -60,8 +61,8 @@ class Choice:
 
 def _validation_examination(model:Model, case:Case): # read, and known to be one that was put aside
     examination = read_case(case, present_sequences(model, case), needs_label=True)
-    scans = scan_hashes(examination)
-    if not scans <= model.scans('valid') or scans & model.scans('train'):
+    scans = fingerprints(examination.sequences.values())
+    if not all(recognised(scans, model.scans('valid'))) or any(recognised(scans, model.scans('train'))):
         raise ValueError(f"case {case.case_id} was not put aside when this model was trained; choose on the cases that were ({', '.join(model.facts.get('valid', {})) or 'there are none'}), for whatever is chosen on other cases spoils them for a test")
     return examination
 

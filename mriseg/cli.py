@@ -7,14 +7,13 @@ __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors',
            'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'asked_scenes', 'mriseg_browse', 'mriseg_transfer',
            'mriseg_audit', 'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #4fc53f85
-import subprocess
+# %% ../nbs/18_cli.ipynb #8798e373
 import sys
-import tempfile
 from importlib import import_module
-from importlib.util import find_spec
+
+# %% ../nbs/18_cli.ipynb #4fc53f85
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,24 +25,28 @@ from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_setting
 from .audit import BACKENDS, audit_operators, self_test
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .cache import build_cache
-from .case import Case
+from .case import Case, Fault
 from .finding import CaseList, find_cases
-from .checkpoint import Model, find_model, load_model, save_model
+from .checkpoint import Model, find_model, load_model, refuse_structures, save_model
 from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .dataset import SliceDataset
-from .device import default_device, default_precision, describe_device
+from .device import default_device, default_precision, describe_device, is_full
 from .evaluate import comparison_table, evaluate_case, read_scores, score_subsets, score_table, subset_table, write_scores
-from .files import claim_folder, refuse_occupied, write_json, written_whole
-from .inspection import check_cases
+from .files import claim_folder, refuse_occupied, written_whole
+from .folders import keep_record, owned_folder, refuse_edited
+from .inspection import WHOLE_SET, check_cases
 from .phantom import write_phantoms
+from .preprocess import check_label_values
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import SegNet, preset_config
+from .serve import refuse_port, serve_page
 from .show import show_table
 from .split import Split, given_split, named_split, select_cases, split_cases
 from .subjects import assign_subjects, find_subjects, write_subjects
 from .suggest import suggest_cases, write_suggestions
+from .terminal import printable, system_sentence
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import spared, transfer
 from .vgg16 import count_origins, read_vgg16_bn, start_from_vgg16
@@ -52,11 +55,12 @@ from .worklist import Extras, predict_cases, rule_of, write_summary
 
 # %% ../nbs/18_cli.ipynb #9ecb79bf
 if __name__ == '__main__' and '__file__' in globals(): # in a notebook there is no file
+    start = import_module('mriseg.start')
     command = f"mriseg_{sys.argv.pop(1) if len(sys.argv) > 1 else ''}"
-    commands = import_module('mriseg.cli')
-    if command not in commands.__all__: sys.exit(f"give one of {', '.join(name.removeprefix('mriseg_') for name in commands.__all__ if name.startswith('mriseg_'))} after mriseg.cli")
+    names = ', '.join(name.removeprefix('mriseg_') for name in start.LEAVES)
+    if command not in start.LEAVES: sys.exit(f'give one of {names} after mriseg.cli')
     sys.argv[0] = command
-    sys.exit(getattr(commands, command)())
+    sys.exit(start.run_command(command))
 
 # %% ../nbs/18_cli.ipynb #b0db238b
 def parse_names(text:str) -> tuple[str, ...]:
@@ -73,9 +77,10 @@ def parse_structures(text:str) -> dict[str, tuple[int, ...]]:
             name, part = (side.strip() for side in part.split('=', 1))
             if not name or name in structures: name = None
             else: structures[name] = ()
-        if name is None or not part.strip().isdigit():
+        if name is None or not part.strip().isdecimal():
             raise ValueError(f"'{text}' should be names with label values, such as whole_tumour=1,2,4 or anterior=1,posterior=2")
         structures[name] += (int(part),)
+    refuse_structures(structures)
     return structures
 
 # %% ../nbs/18_cli.ipynb #de99663a
@@ -83,17 +88,29 @@ def _is_command() -> bool:
     "Whether the program that runs is one of ours, not a notebook or a script of the user's."
     return Path(sys.argv[0]).name.startswith('mriseg_')
 
+_running:list[ExitStack] = [] # what the commands that run hold, the innermost last
+
+def _own(folder:Path) -> None:
+    "Own a folder until the command ends; one process does it for all that share the work."
+    if current_processes().first:
+        what = Path(sys.argv[0]).name if _is_command() else 'a notebook'
+        _running[-1].enter_context(owned_folder(folder, what))
+
 @contextmanager
 def plain_errors():
     "On the command line, print what the user can mend as a plain message and exit with status 1."
     try:
-        with joined_processes(): yield
-    except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as error:
-        full = isinstance(error, RuntimeError) and 'out of memory' in str(error) # PyTorch has no one type for this on all devices
-        if not _is_command() or isinstance(error, RuntimeError) and not full: raise
-        if isinstance(error, KeyboardInterrupt): error = 'interrupted; what was finished is whole, and the same command goes on from the last saved state'
-        print(f'mriseg: {"the device is out of memory; use a smaller --batch_size or --preset small" if full else error}', file=sys.stderr)
-        sys.exit(130 if isinstance(error, str) else 1)
+        with joined_processes(), ExitStack() as held:
+            _running.append(held)
+            try: yield
+            finally: _running.pop()
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if not _is_command() or isinstance(error, RuntimeError) and not is_full(error): raise
+        if is_full(error): said = 'there is not enough memory; use a smaller --batch_size or --preset small, or a larger computer'
+        else: said = system_sentence(error) if isinstance(error, OSError) else str(error)
+        said = said.replace("persons='each'", '--persons each').replace('a table with the columns case and person', '--persons TABLE with the columns case and person')
+        print(printable(f'mriseg: {said}'), file=sys.stderr)
+        sys.exit(1)
 
 # %% ../nbs/18_cli.ipynb #469da4c1
 USUAL_SEQUENCES = ('t1', 't2', 'flair')
@@ -128,7 +145,10 @@ def _choose_sequences(cases:list[Case], text:str|None) -> tuple[str, ...]:
 
 def _choose_structures(cases:list[Case], text:str|None) -> dict[str, tuple[int, ...]]:
     "The structures asked for; else those that the data set names, or the whole tumour of BraTS."
-    return parse_structures(text) if text else dict(cases[0].label_names) or {'whole_tumour': (1, 2, 4)}
+    if text: return parse_structures(text)
+    named = dict(cases[0].label_names) or {'whole_tumour': (1, 2, 4)}
+    refuse_structures(named)
+    return named
 
 def _counted(cases:Sequence) -> str: return f'{len(cases)} case{"" if len(cases) == 1 else "s"}'
 
@@ -190,6 +210,10 @@ def mriseg_check(
     unlabelled:bool=False, # cases without a label are all right, though others have one
 ):
     "Read every case and list what has to be mended or should be looked at."
+    if out:
+        _own(out)
+        keep_record(out)
+        refuse_edited([Path(out)/name for name in ('faults.csv', 'subjects.csv')])
     cases = _find(data, pattern, persons)
     wanted, named = _choose_sequences(cases, sequences), _choose_structures(cases, structures)
     if valid:
@@ -198,6 +222,11 @@ def mriseg_check(
     labelled = any(case.label for case in cases)
     if not (labelled or unlabelled): print('no case has a label, so they are checked as new cases')
     report = check_cases(cases, wanted, structures=named, needs_label=labelled and not unlabelled)
+    try:
+        check_label_values({one.case.case_id: set(one.labels or ()) for one in report.facts}, named)
+    except ValueError as error:
+        problem, _, advice = str(error).rpartition('; ')
+        report = replace(report, faults=[Fault(WHOLE_SET, 'label values', problem, advice), *report.faults])
     print(report)
     _tell_subjects(cases)
     if out:
@@ -240,6 +269,7 @@ def mriseg_train(
     settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, sequence_dropout=sequence_dropout, seed=seed, precision=precision, workers=workers)
     described = describe_device(chosen, default_precision(chosen, precision))
     refuse_occupied(out)
+    _own(out)
     cases = _find(data, pattern, persons)
     names, classes = _choose_sequences(cases, sequences), _choose_structures(cases, structures)
     config = preset_config(preset, input_channels=len(names), output_channels=len(classes))
@@ -301,6 +331,7 @@ def mriseg_predict(
     model, out, processes = _needed(model, '--model'), _needed(out, '--out'), current_processes()
     _refuse_inside(out, data)
     chosen, trained, extras = own_device(device), _with_rule(load_model(model), threshold, keep_largest, minimum_volume), _choose_extras(maps, pictures)
+    _own(out)
     cases, reports = _find(data, pattern), []
     mine = processes.share(cases)
     try:
@@ -335,6 +366,15 @@ def _for_each(cases:list[Case], work:Callable[[Case], str]) -> list[str]: # what
     return sum(processes.gather(faults), [])
 
 # %% ../nbs/18_cli.ipynb #a395e06a
+def _relabelled(model:Model, structures:str|None) -> Model:
+    "A model whose structures have other label values in the data that it is scored on."
+    if not structures:
+        return model
+    classes = parse_structures(structures)
+    if set(classes) != set(model.structures):
+        raise ValueError(f"--structures names {', '.join(classes)}, but the structures of this model are {', '.join(model.structures)}; name each of them, with its label values in these data")
+    return replace(model, structures={name: classes[name] for name in model.structures})
+
 @call_parse
 @plain_errors()
 def mriseg_evaluate(
@@ -343,16 +383,20 @@ def mriseg_evaluate(
     out:Path=None, # folder for scores.csv, scores.html and the predicted masks (required)
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
+    structures:str=None, # names as in the model, and their label values in these data; default: as in training
     subsets:bool=False, # score every part of the sequences, for a model that was trained with --sequence_dropout
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Predict labelled cases, score them on whole volumes, and print the table."
     model, out = _needed(model, '--model'), _needed(out, '--out')
     _refuse_inside(out, data)
-    chosen, trained = own_device(device), load_model(model)
+    chosen, trained = own_device(device), _relabelled(load_model(model), structures)
+    _own(out)
     found = _asked_for([case for case in _find(data, pattern) if case.label or case.part != 'test'], cases, trained, data)
     if not found: raise ValueError(f'no case in {data} has a label to score against; add files named like CASE_seg.nii.gz')
-    claim_folder(out, dict(rule_of(trained, chosen), subsets=subsets), begun=(out/'settings.json').exists())
+    claim_folder(out, dict(rule_of(trained, chosen), subsets=subsets))
+    keep_record(out)
+    refuse_edited([out/'scores.csv', out/'scores.html'])
     if subsets:
         by_part = score_subsets(trained, found, device=chosen)
         for part, some in by_part.items(): write_scores(out/f"scores_{'+'.join(part)}.csv", some)
@@ -385,6 +429,7 @@ def mriseg_choose(
     "Choose threshold and smallest piece by the cases put aside in training, and keep them in the model."
     path, chosen = find_model(_needed(model, '--model')), own_device(device)
     if path.name != 'model.safetensors': raise ValueError(f'{path} is not named model.safetensors, so what is chosen could not be written beside its description; give the folder of a run')
+    _own(path.parent.parent if path.parent.name == 'best' else path.parent)
     trained = load_model(path)
     aside = [case for case in _find(data, pattern) if case.case_id in trained.facts.get('valid', {})]
     if not aside: raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(trained.facts.get('valid', {})) or 'none'}. Without such cases nothing can be chosen, but tried: mriseg_predict --threshold 0.9 --minimum_volume 0.1 into another folder, and a look at it")
@@ -418,17 +463,6 @@ def asked_scenes(
     found = _asked_for(_find(data, pattern), cases, trained, data)
     return folder_scenes(masks, found, trained.structures) if masks else model_scenes(trained, found, device=own_device(device), uncertainty=uncertainty)
 
-def _serve(cell:str, port:int, no_open:bool) -> None:
-    "Show what a cell of Python gives, until Ctrl+C."
-    if not find_spec('voila'): raise ValueError("a page of its own needs Voilà: pip install 'mriseg[page]'. Without it, --out PAGE.html writes a page for any browser")
-    with tempfile.TemporaryDirectory() as folder:
-        notebook = Path(folder)/'mriseg.ipynb'
-        write_json(notebook, dict(cells=[dict(cell_type='code', id='browse', metadata={}, execution_count=None, outputs=[], source=cell)], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5))
-        options = [f'--port={port}', '--Voila.ip=127.0.0.1', *(['--no-browser'] if no_open else [])]
-        try: subprocess.run([sys.executable, '-m', 'voila', notebook, *options], check=True)
-        except KeyboardInterrupt: print('closed')
-        except subprocess.CalledProcessError as error: raise OSError(f'Voilà ended with status {error.returncode}; what it said stands above') from None
-
 @call_parse
 @plain_errors()
 def mriseg_browse(
@@ -446,6 +480,7 @@ def mriseg_browse(
     "Look through cases slice by slice: image, prediction, truth, and where they differ."
     model, given = _needed(model, '--model'), dict(masks=masks, cases=cases, uncertainty=uncertainty, pattern=pattern, device=device)
     if out and Path(out).suffix != '.html': raise ValueError(f'{out} must end in .html')
+    if not out: refuse_port(port)
     scenes = asked_scenes(data, model, **given)
     if out:
         faults = write_browser(out, scenes, title=f'{model} on {data}')
@@ -453,7 +488,7 @@ def mriseg_browse(
         return _tell(faults, scenes)
     Deck(scenes).first() # if no case can be read, that is said here, not in the page
     there = {name: str(Path(value).resolve()) if name in ('masks', 'cases') and value not in (None, 'valid') else value for name, value in given.items()}
-    _serve(f'from mriseg.browser import SliceBrowser\nfrom mriseg.cli import asked_scenes\nSliceBrowser(asked_scenes({str(Path(data).resolve())!r}, {str(model.resolve())!r}, **{there!r}))', port, no_open)
+    serve_page(f'from mriseg.browser import SliceBrowser\nfrom mriseg.cli import asked_scenes\nSliceBrowser(asked_scenes({str(Path(data).resolve())!r}, {str(model.resolve())!r}, **{there!r}))', port, show=not no_open)
 
 # %% ../nbs/18_cli.ipynb #501bc84f
 def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.device) -> None:
@@ -480,6 +515,13 @@ def _tell_trainings(task:Task, minutes:float|None) -> None:
     why = 'from the base and from scratch' if task.valid else 'from the base and from scratch, with each part left out in turn and with all' if folds else 'from the base, with nothing to judge it by'
     print(f"{number} training{'s' if number > 1 else ''} of {long}: {why}", flush=True)
 
+# %% ../nbs/18_cli.ipynb #f160eba7
+def _find_unlabelled(suggest:Path, pattern:str|None) -> list[Case]:
+    "The cases to be ranked; looked for before any training, since it would be a pity to find none after it."
+    unlabelled = [case for case in _find(suggest, pattern) if not case.label]
+    if not unlabelled: raise ValueError(f'every case in {suggest} has a label already; give a folder of cases that have none')
+    return unlabelled
+
 # %% ../nbs/18_cli.ipynb #06aaffd1
 @call_parse
 @plain_errors()
@@ -505,6 +547,9 @@ def mriseg_transfer(
     if current_processes().count > 1: raise ValueError('mriseg_transfer trains many small networks, one after the other; start it without torchrun')
     refuse_occupied(out)
     if curve and suggest: raise ValueError('--curve makes no model to rank cases with; give --suggest without it')
+    _own(out)
+    settings = few_case_settings(minutes=minutes, mirror=not sided, seed=seed)
+    unlabelled = _find_unlabelled(suggest, pattern) if suggest else []
     cases = [case for case in _find(data, pattern, persons) if case.label and case.part != 'test']
     if not cases: raise ValueError(f'no case in {data} has a label to learn from; add files named like CASE_seg.nii.gz')
     classes = parse_structures(structures) if structures else dict(cases[0].label_names) or dict(base.structures)
@@ -517,15 +562,12 @@ def mriseg_transfer(
         there = {value for case in (*task.train, *task.valid) for value in case.labels}
         _refuse_left_out(there, classes)
         _tell_guess(there, classes)
-    settings = few_case_settings(minutes=minutes, mirror=not sided, seed=seed)
     if curve: return _measure_curve(task, out, settings, chosen)
     print(describe_origins(adapt_model(base, names, classes)[1]))
     _tell_trainings(task, minutes)
     outcome = transfer(task, out, settings, device=chosen)
     print(f'kept: {outcome.chosen}, in {find_model(out)}' + (f'; how it learned: {out/outcome.chosen/"report.html"}' if outcome.chosen != 'base' else '') + (f'\nWARNING: {outcome.warning}' if outcome.warning else ''))
     if suggest:
-        unlabelled = [case for case in _find(suggest, pattern) if not case.label]
-        if not unlabelled: raise ValueError(f'every case in {suggest} has a label already; give a folder of cases that have none')
         ranked = suggest_cases(outcome.model, unlabelled, device=chosen)
         write_suggestions(out/'suggestions.csv', ranked)
         print('least sure of: ' + (', '.join(f'{one.case_id} ({one.disagreement:.2f})' for one in ranked[:5] if not one.fault) or 'none could be read') + f'; all of them in {out/"suggestions.csv"}')
@@ -543,6 +585,8 @@ def mriseg_audit(
     precision:str=None, # fp32, bf16 or fp16; default: MRISEG_PRECISION, or what suits the device
 ):
     "Look up every operator of a training step in PyTorch's table of GPU kernels, or test the device itself."
+    if not run and (device or precision or preset != 'small'): raise ValueError('--device, --precision and --preset belong to the self-test; give --run too')
+    if run and (backend or every): raise ValueError('--backend and --every belong to the table; leave --run out, or them')
     if run:
         chosen = default_device(device)
         fine, report = self_test(chosen, default_precision(chosen, precision), preset=preset)
@@ -553,6 +597,13 @@ def mriseg_audit(
     for audit in audits: print(audit.table() + f'\n{audit}' if every else audit)
     lacking = [f'{operator.name} on {audit.backend}' for audit in audits for operator in audit.missing]
     if lacking: raise ValueError(f"without a kernel: {', '.join(lacking)}")
+
+# %% ../nbs/18_cli.ipynb #67cff240
+def _refuse_demo(train:int, test:int) -> None:
+    "Refuse a demonstration without enough phantoms."
+    for name, count, least, why in (('train', train, 4, 'a quarter of them is put aside'), ('test', test, 1, 'they are scored')):
+        need = f'--{name} must be from {least} to 10000 phantoms, since {why}'
+        if not least <= count <= 10_000: raise ValueError(f'{need}, but it is {count}')
 
 # %% ../nbs/18_cli.ipynb #11b8d21a
 def _demo_picture(cases:list[Case], masks:Path, path:Path) -> None:
@@ -577,6 +628,9 @@ def mriseg_demo(
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Make phantoms, train on them, predict unseen ones, score them, and show where to look."
+    _refuse_demo(train, test)
+    Settings(minutes=minutes, seed=seed) # refused here, not when the phantoms are made
+    own_device(device)
     out, shape = Path(out), (80, 96, 48)
     for part, count, which in (('train', train, 2*seed), ('test', test, 2*seed + 1)):
         if (out/'data'/part).exists():

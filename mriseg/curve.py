@@ -8,7 +8,6 @@ __all__ = ['SIZES', 'CEILINGS', 'EXPONENTS', 'CHANCE', 'FEWEST_SIZES', 'WIDEST',
            'plot_curve']
 
 # %% ../nbs/15_curve.ipynb #709236ab
-import csv
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,8 @@ from .cache import CachedCase
 from .checkpoint import load_model
 from .dataset import SliceDataset
 from .device import default_precision
-from .files import claim_folder, write_csv
+from .files import claim_folder, read_table, write_csv
+from .folders import owned_folder
 from .metrics import Summary, summarise
 from .report import read_run
 from .show import blank_figure
@@ -87,9 +87,8 @@ def read_curve(
 ) -> list[Trained]: # as far as the curve has come
     "Read the trainings of a learning curve."
     if not (path := Path(folder)/'curve.csv').is_file(): return []
-    with path.open(newline='', encoding='utf-8') as file: rows = list(csv.reader(file))[1:]
     found = {}
-    for size, draw, start, seconds, case, *dice in rows:
+    for size, draw, start, seconds, case, *dice in read_table(path)[1]:
         found.setdefault((int(size), int(draw), start, float(seconds)), {})[case] = tuple(map(float, dice))
     return [Trained(*key, scores) for key, scores in found.items()]
 
@@ -104,7 +103,11 @@ def learning_curve(
 ) -> Iterator[Trained]: # those that are there already too
     "Train on nested subsets of the cases, with the base and from scratch, equally long."
     if not task.valid: raise ValueError('a learning curve needs cases put aside to measure on; label a few more, or put some of them aside (--valid)')
-    folder, done, known_draws = Path(folder), read_curve(folder), set()
+    with owned_folder(folder, 'a learning curve'):
+        yield from _trainings(task, Path(folder), settings, draws, device)
+
+def _trainings(task:Task, folder:Path, settings:Settings, draws:int, device:torch.device) -> Iterator[Trained]:
+    done, known_draws = read_curve(folder), set()
     claim_folder(folder, task.identity(settings))
     for size, draw in planned_trainings(len(task.train), draws):
         cases = drawn_cases(task, size, draw, seed=settings.seed)
@@ -121,7 +124,7 @@ def learning_curve(
 
 def _trained(task:Task, judges:Sequence[CachedCase], draw:int, start:str, settings:Settings, folder:Path, device:torch.device) -> Trained:
     "Train once, and score the last model."
-    for _ in fit_task(task, start, settings=replace(settings, seed=settings.seed + draw), run_folder=folder, device=device): pass
+    for _ in fit_task(task, start, settings=replace(settings, seed=(settings.seed + draw) % 2**32), run_folder=folder, device=device): pass
     model, precision = load_model(folder/'last'), default_precision(device, settings.precision)
     dice = {case.case_id: defined_dice(case, judge_case(model.network, SliceDataset([case]), model.threshold, device, precision)[0]) for case in judges}
     return Trained(len(task.train), draw, start, round(float(read_run(folder).numbers('seconds').sum()), 1), {case: tuple(round(value, 4) for value in scores) for case, scores in dice.items()})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEVICE_KINDS', 'PRECISIONS', 'M_TRIM_THRESHOLD', 'M_MMAP_MAX', 'FALLBACK_VARIABLE', 'available_devices',
            'default_device', 'Precision', 'default_precision', 'autocasting', 'loss_scaler', 'to_device', 'wait_for',
-           'release_memory', 'memory_in_use', 'keep_memory', 'falls_back', 'describe_device']
+           'release_memory', 'memory_in_use', 'keep_memory', 'is_full', 'falls_back', 'describe_device']
 
 # %% ../nbs/00_device.ipynb #2e089bd1
 import contextlib
@@ -127,6 +127,12 @@ def keep_memory(device:torch.device) -> None:
     if device.type != 'cpu' or sys.platform != 'linux': return
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) # not in every C library
     if mallopt: mallopt(M_MMAP_MAX, 0), mallopt(M_TRIM_THRESHOLD, -1)
+
+# %% ../nbs/00_device.ipynb #80bead41
+def is_full(error:BaseException) -> bool:
+    "Whether an error means that memory was not enough."
+    words = ('out of memory', "can't allocate memory", 'not enough memory') # of CUDA and MPS; of the CPU; of the CPU on Windows
+    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 # %% ../nbs/00_device.ipynb #39fac513
 FALLBACK_VARIABLE = 'PYTORCH_ENABLE_MPS_FALLBACK'

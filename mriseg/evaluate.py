@@ -9,7 +9,6 @@ __all__ = ['BINS', 'WORTH_ASKING', 'LESION_ML', 'LEAST_FOUND', 'COLUMNS', 'HEADI
            'subset_table']
 
 # %% ../nbs/14_evaluate.ipynb #62439c24
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,13 +21,15 @@ from scipy.stats import binomtest
 
 from .case import Case, read_case
 from .checkpoint import Model
-from .files import write_csv
+from .files import read_rows, write_csv
+from .fingerprint import fingerprints, recognised
+from .folders import keep_record, refuse_edited
 from .lesions import case_probability
 from .metrics import Comparison, Scores, compare_paired, overlap_scores, score_masks, summarise
-from .predict import predict_examination, present_sequences, write_masks
+from .predict import predict_examination, present_sequences, result_name, write_masks
 from .preprocess import true_masks, z_score
 from .train import FLAIR_THRESHOLD
-from .volume import Examination, scan_hashes
+from .volume import Examination
 
 # %% ../nbs/14_evaluate.ipynb #23e48f8b
 def flair_threshold_mask(examination:Examination) -> np.ndarray|None: # (I, J, K) yes/no; `None` without FLAIR
@@ -72,10 +73,18 @@ class ScoreRow(Scores):
     def missed(self) -> bool: return self.truth_ml > 0 and self.sensitivity < LEAST_FOUND
 
 def _seen(model:Model, examination:Examination) -> str:
-    scans = scan_hashes(examination)
-    return next((part for part in ('train', 'valid') if scans & model.scans(part)), '')
+    own = fingerprints(examination.sequences.values(), examination.label)
+    return next((part for part in ('train', 'valid') if any(recognised(own, model.scans(part)))), '')
 
 # %% ../nbs/14_evaluate.ipynb #b61acdaf
+def _refuse_edited_masks(model:Model, case:Case, folder:Path) -> None:
+    "Masks that somebody has corrected are not written over."
+    keep_record(folder)
+    try:
+        refuse_edited(folder/result_name(case.case_id, name, model.structures) for name in model.structures)
+    except ValueError as error:
+        raise ValueError(f'case {case.case_id}: {error}') from None
+
 def evaluate_case(
     model:Model,
     case:Case, # with a label
@@ -84,6 +93,7 @@ def evaluate_case(
     folder:Path|None=None, # where the predicted masks are written
 ) -> list[ScoreRow]: # one per structure
     "Predict a case and score each structure on the whole volume, on the case's own grid."
+    if folder: _refuse_edited_masks(model, case, Path(folder))
     present = present_sequences(model, case)
     wanted = (*present, *(['flair'] if 'flair' in case.sequences and 'flair' not in present else []))
     try: examination = read_case(case, wanted, needs_label=True)
@@ -112,7 +122,7 @@ def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
 def read_scores(path:Path) -> list[ScoreRow]: # without what isn't in the table
     "Read what `write_scores` wrote."
     if not Path(path).is_file(): raise FileNotFoundError(f'there is no {path}; give the folder that mriseg_evaluate wrote')
-    with Path(path).open(newline='', encoding='utf-8-sig') as file: table = list(csv.DictReader(file))
+    table = read_rows(path)
     kind = {one.name: one.type for one in fields(ScoreRow)}
     value = lambda name, text: text if kind[name] is str else kind[name](text or 'nan')
     try: return [ScoreRow(**{name: value(name, line[name]) for name in COLUMNS}) for line in table]

@@ -7,7 +7,6 @@ __all__ = ['LARGEST_SHEAR', 'MOST_OF_THE_HEAD', 'MUCH_BESIDE', 'FEW', 'WHOLE_SET
            'Report', 'check_cases']
 
 # %% ../nbs/04_inspection.ipynb #18ac4e76
-import csv
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,10 @@ from matplotlib.figure import Figure
 from tqdm.contrib.concurrent import thread_map
 
 from .case import Case, Fault, salvage_case
-from .files import written_whole
+from .files import write_csv, written_whole
+from .fingerprint import SAME_SCAN, SCAN_LENGTH, label_fingerprint, scan_fingerprint, similarity
 from .show import contact_sheet, thumbnail
-from .volume import Volume, content_hash, reorient
+from .volume import Volume, reorient
 
 # %% ../nbs/04_inspection.ipynb #b5b385b8
 LARGEST_SHEAR = 0.01 # cosine between two axes of the voxels; 0 is a right angle, 0.01 half a degree off
@@ -45,7 +45,7 @@ class CaseFacts:
     "What is remembered of one case."
     case: Case
     grid: Volume # without its values
-    scans: Mapping[str, str] # sequence or 'label': fingerprint; without empty labels, which are all alike
+    scans: Mapping[str, str] # sequence or 'label': fingerprint; '' of what can't be told apart
     levels: Mapping[str, float] # sequence: brightness, as the 99th percentile of what isn't 0
     labels: Mapping[int, int]|None # label value: voxels; `None` without a readable label
     picture: np.ndarray # (side, side, 3), see `thumbnail`
@@ -75,24 +75,38 @@ def inspect_case(
     values, counts = np.unique(label.array, return_counts=True) if label else ((), ())
     overlaid = Volume(label.array > 0, label.affine) if label and not any(fault.kind == 'grids differ' for fault in faults) else None
     if overlaid: faults += _beside_the_head(case, overlaid.array, reduce(np.logical_or, (volume.array != 0 for volume in volumes.values())))
-    hashed = volumes | ({'label': label} if overlaid and overlaid.array.any() else {})
-    return CaseFacts(case, grid, {name: content_hash(v) for name, v in hashed.items()}, levels,
+    scans = {name: scan_fingerprint(volume) for name, volume in volumes.items()}
+    if overlaid: scans['label'] = label_fingerprint(label)
+    for name, volume in volumes.items() if overlaid else ():
+        if np.array_equal(volume.array, label.array):
+            faults.append(Fault(case.case_id, 'same scan twice', f'{name} and label are the same image ({case.label})', 'put the right file there, or take one away'))
+    return CaseFacts(case, grid, scans, levels,
                      dict(zip(map(int, values), map(int, counts))) if label else None, thumbnail(shown, overlaid)), faults
 
 # %% ../nbs/04_inspection.ipynb #adc99fe5
+def _alike(prints:Sequence[str]) -> list[tuple[int, int]]: # numbers of two that are the same scan or label, the earlier first
+    scans = [n for n, text in enumerate(prints) if len(text) == SCAN_LENGTH]
+    found = {(n, m) for n in range(len(prints)) for m in range(n + 1, len(prints)) if prints[n] == prints[m]}
+    if scans:
+        same = similarity(*[[prints[n] for n in scans]]*2) > SAME_SCAN
+        found |= {(scans[n], scans[m]) for n, m in np.argwhere(np.triu(same, 1)).tolist()}
+    return sorted(found)
+
 def _twins(facts:Sequence[CaseFacts]) -> list[Fault]:
     "Scans that are there more than once."
-    owners, pairs, faults = defaultdict(list), defaultdict(list), []
-    for one in facts:
-        for name, scan in one.scans.items(): owners[scan].append((one.case, name))
-    for (first, name), *others in owners.values():
-        for case, again in others: pairs[first.case_id, case.case_id].append((first, name, case, again))
+    entries = [(one.case, name, text) for one in facts for name, text in one.scans.items() if text]
+    pairs, faults = defaultdict(list), []
+    for n, m in _alike([text for _, _, text in entries]):
+        (first, name, text), (case, again, other) = entries[n], entries[m]
+        if first is case and text != other: # T1 with and without contrast agent may be much alike
+            continue
+        pairs[first.case_id, case.case_id].append((first, name, case, again))
     for (first_id, case_id), shared in pairs.items():
         first, name, case, again = shared[0]
         if first_id == case_id: faults.append(Fault(case_id, 'same scan twice', f"{name} and {again} are the same image ({case.label if again == 'label' else case.sequences[again]})", 'put the right file there, or take one away'))
         else:
             across = f', and one is for {first.part}, the other for {case.part}: no score would mean anything' if case.part != first.part and case.part and first.part else ''
-            faults.append(Fault(case_id, 'same scan twice', f"{', '.join(s[3] for s in shared)} {'is' if len(shared) == 1 else 'are'} the same as in case {first_id}{across}", 'take one of the cases away'))
+            faults.append(Fault(case_id, 'same scan twice', f"{', '.join(s[3] for s in shared)} {'is' if len(shared) == 1 else 'are'} the same as in case {first_id}{across}", 'leave one of the cases out, or put both on one side'))
     return faults
 
 # %% ../nbs/04_inspection.ipynb #59812f46
@@ -153,10 +167,8 @@ class Report:
 
     def write(self, folder:Path) -> None:
         "Write `faults.csv`, for a spreadsheet or a program, and `contact_sheet.png`."
-        with written_whole(Path(folder)/'faults.csv') as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:
-            table = csv.writer(file)
-            table.writerow(['severity', 'case', 'kind', 'problem', 'advice'])
-            table.writerows(['mend' if f.must_mend else 'look', f.case_id, f.kind, f.problem, f.advice] for f in self.faults)
+        rows = [['mend' if f.must_mend else 'look', f.case_id, f.kind, f.problem, f.advice] for f in self.faults]
+        write_csv(Path(folder)/'faults.csv', [('severity', 'case', 'kind', 'problem', 'advice'), *rows])
         if self.facts:
             with written_whole(Path(folder)/'contact_sheet.png') as meanwhile: self.contact_sheet().savefig(meanwhile, dpi=120)
 

@@ -52,15 +52,22 @@ def structure_masks(
     return [reduce(np.logical_or, (label.array == value for value in labels)) for labels in structures.values()]
 
 # %% ../nbs/05_preprocess.ipynb #08dc5399
+_RELEASES = ((3, 4, 'BraTS writes 3 for enhancing tumour from 2023 on'), (4, 3, 'BraTS wrote 4 for enhancing tumour up to 2021'))
+
 def check_label_values(
-    there:set[int], # the label values that occur
+    there:Mapping[str, set[int]], # the label values that occur, by case id
     structures:Mapping[str, Sequence[int]],
 ) -> None:
-    "Refuse the label values of one BraTS release where the data have those of the other."
+    "Refuse the label values of one BraTS release where cases have those of the other."
     named = {label for labels in structures.values() for label in labels}
-    for theirs, ours, advice in ((3, 4, 'BraTS writes 3 for enhancing tumour from 2023 on'), (4, 3, 'BraTS wrote 4 for enhancing tumour up to 2021')):
-        if theirs in there - named and ours in named - there:
-            raise ValueError(f'the structures name the label {ours}, which does not occur, and not the label {theirs}, which does ({advice}); correct the label values of the structures')
+    for theirs, ours, advice in _RELEASES:
+        both = any({theirs, ours} <= set(values) for values in there.values())
+        odd = [case_id for case_id, values in there.items() if theirs in values and ours not in values]
+        if both or not odd or theirs in named or ours not in named:
+            continue
+        which = f'case {odd[0]}' if len(odd) == 1 else f'{len(odd)} cases ({", ".join(odd[:3])})'
+        told = f'the structures name the label {ours}, which does not occur in {which}, and not the label {theirs}, which does ({advice})'
+        raise ValueError(f'{told}; correct the label values of the structures, or bring those of all cases into line')
 
 # %% ../nbs/05_preprocess.ipynb #201ac21b
 def true_masks(
@@ -69,8 +76,7 @@ def true_masks(
 ) -> dict[str, Volume]: # yes/no, by structure; none without a label
     "The masks that a label holds, by structure."
     if not examination.label: return {}
-    try: check_label_values(set(np.unique(examination.label.array).tolist()), structures)
-    except ValueError as error: raise ValueError(f'case {examination.case_id}: {error}') from None
+    check_label_values({examination.case_id: set(np.unique(examination.label.array).tolist())}, structures)
     return {name: Volume(mask, examination.label.affine) for name, mask in zip(structures, structure_masks(examination.label, structures))}
 
 # %% ../nbs/05_preprocess.ipynb #920493a1

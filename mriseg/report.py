@@ -7,7 +7,6 @@ __all__ = ['Pass', 'STYLE', 'RunRecord', 'read_run', 'png_bytes', 'plot_run', 'w
            'write_report']
 
 # %% ../nbs/11_report.ipynb #b7898862
-import csv
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from fastcore.xml import FT, H1, H2, Body, Details, Figcaption, Figure as Figure
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .files import read_json, written_whole
+from .files import read_json, read_rows, written_whole
 from .show import blank_figure
 from .viewer import Scene, View, pack_scene, scene_html
 
@@ -49,7 +48,7 @@ def read_run(
     "Read what a run has written so far."
     path = Path(run_folder)/'history.csv'
     if not path.is_file(): raise FileNotFoundError(f'there is no {path}; give the folder of a run of which a pass is finished')
-    with path.open(newline='', encoding='utf-8') as file: passes = list(csv.DictReader(file))
+    passes = read_rows(path)
     references = Path(run_folder)/'references.json'
     settings = read_json(Path(run_folder)/'settings.json')
     return RunRecord(passes, tuple(settings['valid']), read_json(references) if references.is_file() else {}, settings)

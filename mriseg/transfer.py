@@ -20,6 +20,7 @@ from .checkpoint import Model, load_model, save_model
 from .dataset import SliceDataset
 from .device import default_precision
 from .files import claim_folder, write_csv
+from .folders import owned_folder
 from .report import read_run
 from .train import Settings, judge_case
 
@@ -137,7 +138,15 @@ def transfer(
     device:torch.device,
 ) -> Outcome:
     "Train from the base and from scratch, compare them with each other and with the base, and keep the best."
-    folder = Path(run_folder)
+    with owned_folder(run_folder, 'a transfer'):
+        return _compared(task, Path(run_folder), settings, device)
+
+def _write_candidates(path:Path, candidates:Sequence[Candidate], structures:Sequence[str]) -> None:
+    rows = [(one.start, one.passes, case, *(f'{dice:.4f}' for dice in scores)) for one in candidates for case, scores in one.case_dice.items()]
+    write_csv(path, [('start', 'passes', 'case', *structures), *rows])
+
+def _compared(task:Task, folder:Path, settings:Settings, device:torch.device) -> Outcome:
+    "Train in all ways, and keep the best."
     claim_folder(folder, task.identity(settings))
     write_origins(folder/'origins.csv', adapt_model(task.base, task.sequences, task.structures)[1])
     judge, candidates = _by_put_aside if task.valid else _by_leaving_out, []
@@ -156,7 +165,3 @@ def transfer(
     save_model(folder/'best', replace(model, facts=dict(model.facts, start=chosen, compared=judged)))
     _write_candidates(folder/'candidates.csv', candidates, list(task.structures))
     return Outcome(tuple(candidates), chosen, load_model(folder), warning)
-
-def _write_candidates(path:Path, candidates:Sequence[Candidate], structures:Sequence[str]) -> None:
-    rows = [(one.start, one.passes, case, *(f'{dice:.4f}' for dice in scores)) for one in candidates for case, scores in one.case_dice.items()]
-    write_csv(path, [('start', 'passes', 'case', *structures), *rows])

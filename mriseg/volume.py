@@ -6,12 +6,10 @@
 __all__ = ['SAME_GRID', 'ROUNDING', 'GZIP_MAGIC', 'PIECE', 'LARGEST_FILE', 'VALUE_TYPES', 'LENGTH_UNITS', 'LEAST_SPACING',
            'LARGEST_SPACING', 'FLATTEST', 'FARTHEST', 'SFORM_FIELDS', 'QFORM_FIELDS', 'QUATERNION_ROUNDING', 'Volume',
            'corners_in_mm', 'corner_distance', 'same_grid', 'reorient', 'onto_grid', 'bounding_box', 'Forms',
-           'read_channels', 'read_volume', 'forms_apart', 'two_places', 'write_volume', 'Examination', 'content_hash',
-           'scan_hashes']
+           'read_channels', 'read_volume', 'forms_apart', 'two_places', 'write_volume', 'Examination']
 
 # %% ../nbs/01_volume.ipynb #c4b2b507
 import gzip
-import hashlib
 import io
 import math
 import os
@@ -416,13 +414,3 @@ class Examination:
 
     @property
     def grid(self) -> Volume: return next(iter(self.sequences.values()))
-
-# %% ../nbs/01_volume.ipynb #a1472034
-def content_hash(volume:Volume) -> str: # 64 hexadecimal digits
-    "SHA-256 over the values of a volume that aren't 0, as float32, in the order of a file that is stored as RAS."
-    layers = reorient(volume).array.T
-    return hashlib.sha256(layers[layers != 0].astype(np.float32).data).hexdigest()
-
-def scan_hashes(examination:Examination) -> set[str]: # one per sequence
-    "The fingerprints of all scans of an examination."
-    return {content_hash(volume) for volume in examination.sequences.values()}

@@ -19,7 +19,7 @@ import torch
 
 from .case import Case
 from .checkpoint import Model, describe_model, weights_hash
-from .device import default_precision
+from .device import default_precision, is_full
 from .files import claim_folder, read_json, sweep_unfinished, write_csv, write_json, written_whole
 from .folders import keep_record, owned_folder, refuse_edited, was_edited
 from .lesions import Lesion, case_probability, describe_lesions, draw_lesions, find_lesions, midline
@@ -162,6 +162,12 @@ def _refuse_collisions(cases:Sequence[Case], model:Model, extras:Extras) -> None
         if double := [name for name in some if often[name.casefold()] > 1]: raise ValueError(f'case {case_id}: a file named {double[0]} would have to be written twice; give this case, or the other of such a name, another id')
 
 
+# %% ../nbs/13_worklist.ipynb #c0f1dd0c
+def _too_large(case:Case, device:torch.device) -> str:
+    "What to do with a case that memory doesn't hold."
+    if device.type == 'cpu': return f'case {case.case_id}: too large for the memory of this computer; end other programs, or predict it on a larger one'
+    return f'case {case.case_id}: too large for the memory of {device}; predict it with the device cpu, or on a larger computer'
+
 # %% ../nbs/13_worklist.ipynb #925c1f66
 def _do_case(model:Model, case:Case, folder:Path, extras:Extras, device:torch.device) -> CaseReport:
     "Predict a case, or find that it is done."
@@ -187,8 +193,8 @@ def _case_or_fault(model:Model, case:Case, folder:Path, extras:Extras, device:to
     try: return _do_case(model, case, folder, extras, device)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC: raise OSError(f'the disk of {folder} is full; make room, and the same command goes on from here') from None
-        if isinstance(error, RuntimeError) and 'out of memory' not in str(error): raise # a mistake of ours, not of the case
-        reason = str(error) if isinstance(error, (ValueError, OSError)) else f'case {case.case_id}: too large for the memory of {device}; predict it with --device cpu, or on a larger computer'
+        if isinstance(error, RuntimeError) and not is_full(error): raise # a mistake of ours, not of the case
+        reason = _too_large(case, device) if is_full(error) else str(error)
         before = f' (what was found before still lies in {folder})' if (folder/f'{case.case_id}.json').exists() else ''
         return CaseReport(case.case_id, {}, fault=reason + before)
 

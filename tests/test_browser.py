@@ -1,9 +1,8 @@
 "The slice browser where people use it: in JupyterLab, in a page of its own, and in pages without Python, in a real Chromium."
-import shutil, subprocess, sys
+import re, shutil, subprocess, sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from mriseg.browser import SliceBrowser
@@ -13,7 +12,7 @@ from mriseg.volume import Examination, Volume, reorient
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
-from lab import CHROMIUM, PROBE, chromium, free_port, jupyter_lab, memory, new_page, open_notebook, run_all, time_keys, turn, wait_for, write_notebook
+from lab import CHROMIUM, PROBE, chromium, free_port, jupyter_lab, memory, new_page, open_notebook, run_all, time_keys, turn, write_notebook
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason='no Chromium or Chrome is installed here, so nothing can be drawn in a page (Debian: apt install chromium)')
 
@@ -376,14 +375,16 @@ def test_a_page_of_its_own(browser, tmp_path):
     save_model(tmp_path/'run', Model(SegNet(SegNetConfig(3, 1, widths=(4, 8), depths=(1, 1))), ('t1', 't2', 'flair'), dict(tumour=(1, 2, 4))))
     page, wrong = new_page(browser)
     command = [str(Path(sys.executable).with_name('mriseg_browse')), data, '--model', tmp_path/'run', '--port', str(port), '--no_open', '--device', 'cpu']
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True) as process:
         try:
-            wait_for(f'http://127.0.0.1:{port}/static/', process)
-            page.goto(f'http://127.0.0.1:{port}/', timeout=90_000)
+            said = next(line for line in process.stdout if 'the page is at' in line)
+            address = re.search(r'http://\S+', said)[0]
+            assert f':{port}/?token=' in address
+            page.goto(f'http://127.0.0.1:{port}/', timeout=90_000)   # another account of this computer doesn't have the token
+            assert '/login' in page.url and page.locator('canvas.slice').count() == 0
+            page.goto(address, timeout=90_000)
             page.wait_for_selector('canvas.slice', timeout=90_000)
             before = page.locator('.readout').inner_text()
             page.locator('canvas.slice').press('ArrowRight')
             page.wait_for_function('before => document.querySelector(".readout").textContent !== before', arg=before)
-        finally:
-            for child in psutil.Process(process.pid).children(recursive=True): child.terminate()
-            process.terminate()
+        finally: process.terminate()   # which ends all that it has started

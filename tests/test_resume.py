@@ -1,5 +1,6 @@
 "A training that is killed, or whose disk fills up, goes on, and ends as if nothing had happened."
 import csv, os, random, signal, subprocess, sys, sysconfig, time
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 
@@ -88,6 +89,63 @@ def test_killed_at_thirty_random_moments(cached, undisturbed, tmp_path):
         assert not list(folder.rglob('.????????-*'))   # nothing half-written is left
         number += 1
     assert within >= 5   # several kills came in the middle of a pass
+
+def start_counting(cached, folder, settings):
+    "Train in a process of its own that saves every five minutes, as usual, and tells of each step that it begins."
+    told, tell = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(tell)
+        return process, told
+    status = 1
+    try:
+        torch.set_num_threads(1)
+        tqdm.set_lock(RLock())
+        sys.stdout = sys.stderr = open(os.devnull, 'w')
+        step = mriseg.train.training_step
+        def counted(*args, **kwargs):
+            os.write(tell, b'.')
+            return step(*args, **kwargs)
+        mriseg.train.training_step = counted
+        list(train(cached, folder, settings))
+        status = 0
+    except KeyboardInterrupt: status = 130
+    finally: os._exit(status)
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows can not copy a process')
+def test_interrupted_at_ten_random_moments_of_the_first_pass(cached, tmp_path):
+    "The step is finished and saved, though no pass and no five minutes are over, and the run ends as if nothing had happened."
+    settings, rng, seen = replace(SETTINGS, epochs=2, pass_steps=60), random.Random(1), []
+    list(train(cached, tmp_path/'calm', settings))
+    for number in range(10):
+        folder, begun = tmp_path/f'run{number}', rng.randrange(1, 50)
+        process, told = start_counting(cached, folder, settings)
+        for _ in range(begun): os.read(told, 1)
+        time.sleep(rng.uniform(0, 0.02))
+        os.kill(process, signal.SIGINT)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+        os.close(told)
+        facts = load_tensors(folder/'state.safetensors')[1]
+        assert facts['history'] == [] and begun <= facts['steps'] == facts['done'] < 60   # each step that was begun was finished
+        seen.append(facts['steps'])
+        list(train(cached, folder, settings))
+        assert_same(outcome(folder), outcome(tmp_path/'calm'))
+    assert len(set(seen)) >= 6
+
+def test_interrupted_twice_it_ends_at_once(cached, tmp_path, monkeypatch):
+    "In the midst of a step, which is thrown away with all that was not saved; the next run begins anew."
+    settings, step = replace(SETTINGS, epochs=1), mriseg.train.training_step
+    list(train(cached, tmp_path/'calm', settings))
+    def long(*args, **kwargs):
+        for _ in range(2): signal.raise_signal(signal.SIGINT)
+        return step(*args, **kwargs)
+    monkeypatch.setattr(mriseg.train, 'training_step', long)
+    with pytest.raises(KeyboardInterrupt): list(train(cached, tmp_path/'run', settings))
+    assert not (tmp_path/'run'/'state.safetensors').exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    list(train(cached, tmp_path/'run', settings))
+    assert_same(outcome(tmp_path/'run'), outcome(tmp_path/'calm'))
 
 def test_a_command_killed_in_the_middle_of_a_pass(tmp_path):
     data = write_phantoms(tmp_path/'data', 5, seed=7, shape=(64, 80, 24))
