@@ -328,14 +328,15 @@ def _qform_beside(forms:Forms) -> np.ndarray: # (4, 4)
     "The qform beside an sform, with the rotation of that one where they differ by rounding only."
     affines, exact = forms.affines, nib.Nifti2Header() # which has float64
     exact.set_qform(affines['sform'])
-    if not _is_rounded(np.array(forms.quaternion), np.array([exact[field] for field in QFORM_FIELDS[:3]])): return affines['qform']
+    quaternion = np.array([exact[field] for field in QFORM_FIELDS[:3]])
+    if not _is_rounded(np.array(forms.quaternion), quaternion): return affines['qform']
     exact['pixdim'][:4] = forms.pixdim
     for field, value in zip(QFORM_FIELDS[3:], forms.offset): exact[field] = value
     return exact.get_qform()
 
 # %% ../nbs/01_volume.ipynb #1887e576
 def _second_place(volume:Volume) -> np.ndarray: # (4, 4), mm to mm
-    "What leads from a place by the form that is used to the place by the other one: nowhere else, if there is only one."
+    "What leads from a place by the form that is used to the place by the other one; identity if there is one."
     if not volume.forms or len(volume.forms.affines) < 2: return np.eye(4)
     return _qform_beside(volume.forms) @ np.linalg.inv(volume.forms.affine)
 
@@ -343,7 +344,7 @@ def forms_apart(
     volume:Volume, # as it was read
     first:Volume|None=None, # on the same grid, in whatever orientation
 ) -> float: # mm; 0 without a second form
-    "How far from its place the second form puts a corner of a volume, or if another is given, how far from where that one's does."
+    "How far the second form puts a corner from its place, or from where that of another volume puts it."
     other = np.eye(4) if first is None else _second_place(first)
     return corner_distance(volume.shape, _second_place(volume) @ volume.affine, other @ volume.affine)
 
@@ -352,14 +353,15 @@ def two_places(
     volumes:Mapping[str, Volume], # of one case, by name, as they were read
 ) -> str: # '' if each lies at one place, and all at the same
     "Say which volumes of a case lie at one place by their sform and at another by their qform."
-    names = iter(volumes)
-    first = next(names, None)
+    if not volumes: return ''
+    first, *others = volumes
     apart = {name: forms_apart(volume) for name, volume in volumes.items()}
-    beside = {name: forms_apart(volumes[name], volumes[first]) for name in names}
+    beside = {name: forms_apart(volumes[name], volumes[first]) for name in others}
+    words = {'sform and qform of': ('lie', 'apart', apart), 'by the qform': ('would lie', f'beside {first}', beside)}
     told = []
-    for found, words in ((apart, 'sform and qform of {} lie {:.2f} mm apart'), (beside, f'by the qform {{}} would lie {{:.2f}} mm beside {first}')):
+    for begin, (verb, end, found) in words.items():
         far = {name: distance for name, distance in found.items() if distance > SAME_GRID*min(volumes[name].spacing)}
-        if far: told.append(words.format(', '.join(far), max(far.values())))
+        if far: told.append(f"{begin} {', '.join(far)} {verb} {max(far.values()):.2f} mm {end}")
     if not told: return ''
     return f"{', and '.join(told)} (viewers differ in which one they trust; here it is the sform, and masks get both)"
 
@@ -383,14 +385,15 @@ def write_volume(
     volume:Volume,
     description:str='mriseg', # up to 79 characters, kept in the header
 ) -> None:
-    "Write a volume as NIfTI with the sform and qform that it was read with, or with matching ones, whole or not at all."
+    "Write a volume as NIfTI with the forms that it was read with, or matching ones, whole or not at all."
     path = Path(path)
     if not path.name.endswith(('.nii', '.nii.gz')): raise ValueError(f'{path} must end in .nii or .nii.gz')
     array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
     if array.dtype == np.float16: raise ValueError(f'NIfTI has no 16-bit floats, so {path} was not written; convert the array to float32 first')
     header = _placed_header(volume, array.dtype)
     header['descrip'] = description.encode()[:79]
-    image = nib.Nifti1Image(array, header.get_best_affine(), header) # with another affine than the header's, nibabel would write both forms anew
+    placed = header.get_best_affine() # with any other, nibabel would write both forms anew
+    image = nib.Nifti1Image(array, placed, header)
     with written_whole(path) as meanwhile: nib.save(image, meanwhile)
 
 # %% ../nbs/01_volume.ipynb #9d54c3d8
