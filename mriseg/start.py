@@ -20,7 +20,7 @@ from .terminal import INTERRUPTED, ended_by_interrupt, fallback_fonts, open_stre
 # %% ../nbs/19_start.ipynb #268d3fc4
 LEAVES = dict(
     mriseg_check='what it writes is written at the end, so the same command begins anew',
-    mriseg_train='no step was done yet, so the same command begins anew',
+    mriseg_train='no step is kept yet, so the same command begins anew',
     mriseg_predict='finished cases are whole, and the same command does what is left',
     mriseg_evaluate='the scores are written at the end, so the same command begins anew',
     mriseg_choose='the model is as it was',
