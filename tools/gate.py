@@ -112,7 +112,7 @@ def pytest():
     "tests/: what cannot be tested in a notebook's cell"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder)/'junit.xml'
-        status = subprocess.run([sys.executable, '-m', 'pytest', '-v', 'tests', f'--junitxml={report}'], cwd=ROOT, env=ENV).returncode
+        status = subprocess.run([sys.executable, '-m', 'pytest', '-v', '-n', '2', '--dist', 'loadfile', 'tests', f'--junitxml={report}'], cwd=ROOT, env=ENV).returncode
         suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
     total, failures, errors, skipped = (sum(int(suite.get(key)) for suite in suites) for key in ('tests', 'failures', 'errors', 'skipped'))
     failed = failures + errors or int(status != 0)   # no tests at all is a failure too
