@@ -1,7 +1,9 @@
 "What several test files use."
-import os, subprocess, sys
+import os, signal, subprocess, sys
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)   # what runs in the background of a shell is deaf to it, and so would be all that tests start
 
 @pytest.fixture
 def small_disk(tmp_path):
