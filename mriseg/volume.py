@@ -35,7 +35,7 @@ class Volume:
     "A 3-D array together with the affine that places it in the patient."
     array: np.ndarray # (I, J, K), axes as stored
     affine: np.ndarray # (4, 4) float64: voxel index to mm, RAS+
-    forms: 'Forms|None' = None # what the header of its file says of the place; left out where the affine is another
+    forms: object = None # `Forms`, see below, or `None`: what the header of its file says of the place; left out where the affine is another
 
     def __post_init__(self):
         object.__setattr__(self, 'affine', np.array(self.affine, dtype=np.float64))
