@@ -28,8 +28,9 @@ def _note(path:Path, written:Path) -> None:
     "Put a file that is about to appear on the record of its folder."
     record = path.parent/WRITTEN
     if written.is_file() and record.is_file() and not path.name.startswith('.'):
+        torn = record.read_bytes()[-1:] not in (b'', b'\n') # a full disk took the end of the last line
         with record.open('a', encoding='utf-8') as file:
-            file.write(f'{file_hash(written)}  {path.name}\n')
+            file.write('\n'*torn + f'{file_hash(written)}  {path.name}\n')
 
 @contextmanager
 def written_whole(

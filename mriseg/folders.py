@@ -49,7 +49,8 @@ def owned_folder(
         if lock.lock_counter == 1:
             since = datetime.now().strftime('%Y-%m-%d %H:%M:%S')
             owner = dict(what=what, process=os.getpid(), computer=socket.gethostname(), since=since)
-            (folder/OWNER).write_text(json.dumps(owner), encoding='utf-8')
+            with suppress(OSError): # a full disk is told by whoever has to write there; the lock holds without it
+                (folder/OWNER).write_text(json.dumps(owner), encoding='utf-8')
         yield
     finally:
         if lock.lock_counter == 1:

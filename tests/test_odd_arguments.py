@@ -120,3 +120,4 @@ def test_what_is_odd_but_meant_begins(places, typed):
     for command, *odd in ACCEPTED:
         status, out, said = typed(command, *usual(command, places), '--valid', f'{FIRST[:-1]}2', *odd)
         assert status == 'a step of training', (odd, said)
+        shutil.rmtree(places['home']/'out')   # which belongs to this run from the moment it has settings

@@ -109,7 +109,7 @@ def test_prediction_and_scores_are_shared(data, tmp_path):
         rows = list(csv.DictReader((tmp_path/f'scores{count}'/'scores.csv').open()))
         scores[count] = sorted(map(tuple, map(dict.items, rows)))
     assert scores[1] == scores[2] and len(scores[1]) == 9
-    assert len(list((tmp_path/'scores2'/'masks').iterdir())) == 9
+    assert len(list((tmp_path/'scores2'/'masks').glob('*_mask.nii.gz'))) == 9
 
 def test_a_batch_that_can_not_be_shared(data, tmp_path):
     result = subprocess.run(command(3, data, tmp_path/'run', '--epochs', 1), text=True, capture_output=True, env=QUIET)
