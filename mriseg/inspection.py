@@ -20,7 +20,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from .case import Case, Fault, salvage_case
 from .files import write_csv, written_whole
-from .fingerprint import SAME_SCAN, SCAN_LENGTH, label_fingerprint, scan_fingerprint, similarity
+from .fingerprint import label_fingerprint, same_prints, scan_fingerprint
 from .show import contact_sheet, thumbnail
 from .volume import Volume, reorient
 
@@ -84,19 +84,12 @@ def inspect_case(
                      dict(zip(map(int, values), map(int, counts))) if label else None, thumbnail(shown, overlaid)), faults
 
 # %% ../nbs/04_inspection.ipynb #adc99fe5
-def _alike(prints:Sequence[str]) -> list[tuple[int, int]]: # numbers of two that are the same scan or label, the earlier first
-    scans = [n for n, text in enumerate(prints) if len(text) == SCAN_LENGTH]
-    found = {(n, m) for n in range(len(prints)) for m in range(n + 1, len(prints)) if prints[n] == prints[m]}
-    if scans:
-        same = similarity(*[[prints[n] for n in scans]]*2) > SAME_SCAN
-        found |= {(scans[n], scans[m]) for n, m in np.argwhere(np.triu(same, 1)).tolist()}
-    return sorted(found)
-
 def _twins(facts:Sequence[CaseFacts]) -> list[Fault]:
     "Scans that are there more than once."
     entries = [(one.case, name, text) for one in facts for name, text in one.scans.items() if text]
     pairs, faults = defaultdict(list), []
-    for n, m in _alike([text for _, _, text in entries]):
+    prints = [text for _, _, text in entries]
+    for n, m in np.argwhere(np.triu(same_prints(prints, prints), 1)):
         (first, name, text), (case, again, other) = entries[n], entries[m]
         if first is case and text != other: # T1 with and without contrast agent may be much alike
             continue
