@@ -7,7 +7,6 @@ __all__ = ['MOST_VISITS', 'SAME', 'PERHAPS_SAME', 'PERHAPS_OTHER', 'OTHER', 'Key
            'find_subjects', 'write_subjects', 'assign_subjects']
 
 # %% ../nbs/04_same_subject.ipynb #3c38e34a
-import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .case import Case
-from .files import write_csv
+from .files import read_cell, write_csv
+from .finding import table_rows
 
 # %% ../nbs/04_same_subject.ipynb #1e7cc7f6
 _VISITS = (
     'baseline base bl basal basale initial init screening screen before after pre post early late final retest '
     'followup follow-up fup fu preop postop intraop pretreatment posttreatment prert postrt pretx posttx '
-    'preoperative postoperative intraoperative präoperativ praeoperativ postoperativ preseason rescan sc  recurrence recurrent relapse progression nadir remission '
-    'diagnosis erstdiagnose erstbefund nachkontrolle nulmeting vervolg vorher nachher verlauf kontrolle nachsorge prae praeop aufnahme entlassung '
+    'preoperative postoperative intraoperative präoperativ praeoperativ postoperativ preseason rescan sc '
+    'recurrence recurrent relapse progression nadir remission diagnosis erstdiagnose erstbefund vorher nachher verlauf '
+    'kontrolle nachkontrolle nachsorge prae praeop aufnahme entlassung nulmeting vervolg '
     'avant apres après suivi controle contrôle antes despues después seguimiento prima dopo controllo')
 _COUNTED = (
     'age mrt session sess ses sessie visit visite visita vis besuch timepoint time tp tpt timept zeitpunkt scan mri mr '
@@ -319,13 +320,10 @@ def write_subjects(path:Path, cases:Sequence[Case]) -> None:
 def _read_table(path:Path) -> dict[str, str]: # person by case id
     if not path.is_file():
         raise FileNotFoundError(f"there is no table {path}; give a CSV file with the columns case and person, or '{EACH}' if every case is another person")
-    with path.open(encoding='utf-8-sig', newline='') as file:
-        delimiter = max(',;\t', key=file.readline().count)
-        file.seek(0)
-        rows = list(csv.DictReader(file, delimiter=delimiter))
+    rows = table_rows(path)
     if not rows or not {'case', 'person'} <= rows[0].keys():
         raise ValueError(f'{path} is no table of who is who; it needs the columns case and person, and a row for each case')
-    return {row['case'].strip(): (row['person'] or '').strip() for row in rows}
+    return {read_cell(row['case']).strip(): read_cell(row.get('person', '')).strip() for row in rows}
 
 def assign_subjects(
     cases:Sequence[Case],
