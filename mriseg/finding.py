@@ -425,24 +425,27 @@ _CONVERT = { # what has to be done with images that are no NIfTI, by ending
     'by stacking the slices of a case, with its spacing': ('.tif', '.tiff'),
     'by unpacking them': ('.zip', '.tar', '.tgz', '.7z', '.rar', '.gz')}
 
-def _foreign_kind(path:Path) -> str: # its ending, or 'DICOM'; '' if it doesn't look like an image
-    "What a file that isn't NIfTI seems to be."
+def _known_ending(path:Path) -> str: # '' for another one
+    "The ending of a file by which it is known for an image, or for something that may hold some."
     ending = path.suffix.lower()
-    if any(ending in endings for endings in _CONVERT.values()):
-        return ending
-    if ending and not re.fullmatch(r'\.\d+', ending):
-        return ''
+    return ending if any(ending in endings for endings in _CONVERT.values()) else ''
+
+def _looks_like_image(path:Path) -> bool:
+    "Whether a file that isn't NIfTI is an image by its ending, or DICOM without one."
+    if _known_ending(path): return True
+    if path.suffix and not re.fullmatch(r'\.\d+', path.suffix): return False
     try:
         with path.open('rb') as file:
-            return 'DICOM' if file.read(132)[128:] == b'DICM' else ''
+            return file.read(132)[128:] == b'DICM'
     except OSError:
-        return ''
+        return False
 
 def _passed_over_told(paths:Sequence[Path]) -> list[str]: # a sentence per kind
     "What was passed over, and what to do about it."
     told, kinds = [], defaultdict(list)
     for path in paths:
-        kinds['two' if names_two(_stem(path)) else ''  if is_nifti(path) else _foreign_kind(path)].append(path)
+        foreign = '' if is_nifti(path) else _known_ending(path) or 'DICOM' # which was looked into when it was passed over
+        kinds['two' if names_two(_stem(path)) else foreign].append(path)
     for kind, some in kinds.items():
         listed = ', '.join(path.name for path in some[:3])
         count = '1 file' if len(some) == 1 else f'{len(some)} files'
@@ -453,6 +456,7 @@ def _passed_over_told(paths:Sequence[Path]) -> list[str]: # a sentence per kind
         told.append(f'{count} passed over, such as {listed}{what}')
     return told
 
+# %% ../nbs/04_finding.ipynb #e55c5fbd
 class CaseList(list):
     "A list of cases that also knows which images were passed over; looked at, it says both."
     def __init__(self, cases:Iterable[Case]=(), passed_over:Iterable[Path]=()):
@@ -473,6 +477,7 @@ class CaseList(list):
         text += ''.join(f'; {n} for {part}' for part, n in parts.items())
         return '; '.join([text, *_passed_over_told(self.passed_over)])
 
+# %% ../nbs/04_finding.ipynb #e99eadcf
 def _refuse_empty(root:Path, passed_over:Sequence[Path], pattern:str|None) -> None:
     nifti = [path for path in passed_over if is_nifti(path)]
     there = 'no NIfTI file'
@@ -486,9 +491,10 @@ def _refuse_empty(root:Path, passed_over:Sequence[Path], pattern:str|None) -> No
 
 def _refuse_channels(source:Path, nifti:Sequence[Path]) -> None:
     "nnU-Net's folder of images alone: its files are channels, and their names stand in the folder above."
-    channels = {match[2] for path in nifti if (match := re.fullmatch(r'(.+)_(\d{4})', _stem(path)))}
-    if not channels or len(nifti) != sum(bool(re.fullmatch(r'.+_\d{4}', _stem(path))) for path in nifti):
+    numbered = [re.fullmatch(r'.+_(\d{4})', _stem(path)) for path in nifti]
+    if not numbered or not all(numbered):
         return
+    channels = {match[1] for match in numbered}
     if (source.resolve().parent/'dataset.json').is_file():
         raise ValueError(f'{source} holds the images of an nnU-Net data set, one file per channel; give the folder above, whose dataset.json names the channels')
     if len(channels) > 1 and all(int(channel) < len(channels) for channel in channels):
@@ -496,6 +502,7 @@ def _refuse_channels(source:Path, nifti:Sequence[Path]) -> None:
         pattern = ' | '.join(f'{{case}}_{channel}{{{name}}}.nii.gz' for channel, name in names.items())
         raise ValueError(f"the files in {source} end in {', '.join(sorted(channels))}, as nnU-Net numbers channels, and there is no dataset.json that names them; name them with the pattern '{pattern}', after you have put the right sequences in")
 
+# %% ../nbs/04_finding.ipynb #e98aee34
 def find_cases(
     source:Path, # a folder, a CSV file, or a data frame with a row per case
     pattern:str|None=None, # where names follow no rule: '{case}/pre/{sequence}.nii.gz | {case}/{label}.nii.gz'
@@ -519,7 +526,7 @@ def find_cases(
         raise ValueError(_twice_told(twice, rest, source)) from None
     used = {path for case in described for path in (*case.sequences.values(), case.label)}
     passed_over += [path for path in nifti if path not in rest and path not in used]
-    passed_over += [path for path in paths if not is_nifti(path) and _foreign_kind(path)]
+    passed_over += [path for path in paths if not is_nifti(path) and _looks_like_image(path)]
     twice = [case_id for case_id, count in Counter(case.case_id for case in (*described, *cases)).items() if count > 1]
     if twice: raise ValueError(f'case {twice[0]} is there twice in {source}; give the folder of one data set')
     if not (cases or described): _refuse_empty(source, passed_over, pattern)
