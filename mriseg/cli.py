@@ -25,7 +25,7 @@ from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_setting
 from .audit import BACKENDS, audit_operators, self_test
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .cache import build_cache
-from .case import Case, Fault
+from .case import Case, as_fault
 from .finding import CaseList, find_cases
 from .checkpoint import Model, find_model, load_model, refuse_structures, save_model
 from .choose import choose_rule
@@ -150,7 +150,9 @@ def _choose_structures(cases:list[Case], text:str|None) -> dict[str, tuple[int, 
     refuse_structures(named)
     return named
 
-def _counted(cases:Sequence) -> str: return f'{len(cases)} case{"" if len(cases) == 1 else "s"}'
+def _plural(count:int, what:str) -> str: return f"{count} {what}{'s'*(count != 1)}"
+
+def _counted(cases:Sequence) -> str: return _plural(len(cases), 'case')
 
 def _tell_subjects(cases:Sequence[Case]) -> None:
     "Say which cases are taken for one person, and what is open."
@@ -166,8 +168,6 @@ def _tell_subjects(cases:Sequence[Case]) -> None:
         print(f'in doubt: {len(found.doubts) - 3} more groups of names')
     if found.doubts:
         print("if this is wrong: --persons each (all are different persons), or --persons TABLE with the columns case and person, which 'mriseg_check --out' writes")
-
-def _plural(count:int, what:str) -> str: return f"{count} {what}{'s'*(count != 1)}"
 
 def _tell_plan(cases:list[Case], split:Split, names:Sequence[str], classes:Mapping[str, Sequence[int]]) -> None:
     "Say what is seen, what is found, and which cases are put aside."
@@ -225,15 +225,14 @@ def mriseg_check(
     try:
         check_label_values({one.case.case_id: set(one.labels or ()) for one in report.facts}, named)
     except ValueError as error:
-        problem, _, advice = str(error).rpartition('; ')
-        report = replace(report, faults=[Fault(WHOLE_SET, 'label values', problem, advice), *report.faults])
+        report = replace(report, faults=[as_fault(WHOLE_SET, 'label values', error), *report.faults])
     print(report)
     _tell_subjects(cases)
     if out:
         report.write(out)
         write_subjects(Path(out)/'subjects.csv', cases)
     to_mend = [fault for fault in report.faults if fault.must_mend]
-    print(f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv, subjects.csv and contact_sheet.png' if out else ''))
+    print(f"{_counted(cases)}: {len({f.case_id for f in to_mend})} to be mended, {len({f.case_id for f in report.faults} - {f.case_id for f in to_mend})} more to be looked at" + (f'; {out}/faults.csv, subjects.csv and contact_sheet.png' if out else ''))
     if to_mend: raise ValueError(f"{len(to_mend)} fault{'s' if len(to_mend) > 1 else ''} in {data} must be mended, listed above")
 
 # %% ../nbs/18_cli.ipynb #e0342bcc

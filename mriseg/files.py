@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# %% ../nbs/00_files.ipynb #b3310106
+# %% ../nbs/00_files.ipynb #02d8d3bd
 WRITTEN = '.mriseg.written' # in a folder that keeps a record: what was written there, with its checksum
 
 def _note(path:Path, written:Path) -> None:
@@ -32,6 +32,7 @@ def _note(path:Path, written:Path) -> None:
         with record.open('a', encoding='utf-8') as file:
             file.write('\n'*torn + f'{file_hash(written)}  {path.name}\n')
 
+# %% ../nbs/00_files.ipynb #b3310106
 @contextmanager
 def written_whole(
     path:Path, # where the file or folder shall be in the end; its parents are made
