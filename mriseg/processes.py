@@ -112,8 +112,9 @@ def own_device(
 # %% ../nbs/10_processes.ipynb #3ea175f0
 def in_step(network:nn.Module, processes:Processes) -> nn.Module: # call it in place of the network
     "The same network, whose gradients are averaged over all processes; weights begin as those of the first."
-    if processes.count == 1: return network
-    return nn.parallel.DistributedDataParallel(network)
+    if processes.count == 1:
+        return network
+    return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
 def average_statistics(network:nn.Module, processes:Processes) -> None:
     "Give the statistics of batch normalisation their mean over all processes."

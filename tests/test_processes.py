@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from mriseg.checkpoint import load_model, load_tensors
+from mriseg.checkpoint import load_tensors
 from mriseg.phantom import write_phantoms
 
 TRAINING = '''
 import sys
 import torch
 from torch import nn
+from torch.nn.functional import batch_norm
 from mriseg.cache import build_cache
 from mriseg.checkpoint import Model
 from mriseg.dataset import SliceDataset
@@ -21,25 +22,42 @@ from mriseg.processes import joined_processes
 from mriseg.segnet import SegNet, SegNetConfig
 from mriseg.train import Settings, fit
 import mriseg.train
-data, folder, frozen, judged = sys.argv[1], sys.argv[2], sys.argv[3] == 'frozen', sys.argv[4]
+data, folder, judged = sys.argv[1:]
 
-class FrozenNorm(nn.BatchNorm2d):
-    "Keeps its statistics in training."
-    def train(self, mode=True): return super().train(False)
+class HalvesNorm(nn.BatchNorm2d):
+    "Normalises every second slice of a batch apart from the others, as each of two processes does with its share."
+    def forward(self, images):
+        if not self.training:
+            return super().forward(images)
+        halves = [(self.running_mean.clone(), self.running_var.clone()) for _ in range(2)]
+        out = torch.empty_like(images)
+        for n, (mean, var) in enumerate(halves):
+            out[n::2] = batch_norm(images[n::2], mean, var, self.weight, self.bias, True, self.momentum, self.eps)
+        self.num_batches_tracked += 1
+        self.running_mean.copy_((halves[0][0] + halves[1][0])/2)
+        self.running_var.copy_((halves[0][1] + halves[1][1])/2)
+        return out
 
 with joined_processes() as processes:
-    with processes.in_turn(): cached = build_cache(find_cases(data), ('t1', 'flair'), dict(tumour=(1, 2, 4)), data + '_cache')
+    with processes.in_turn():
+        cached = build_cache(find_cases(data), ('t1', 'flair'), dict(tumour=(1, 2, 4)), data + '_cache')
     torch.manual_seed(0)
     network = SegNet(SegNetConfig(2, 1, widths=(16, 32, 64), depths=(2, 2, 3)))
     for module in network.modules():
-        if frozen and isinstance(module, nn.BatchNorm2d): module.__class__ = FrozenNorm
+        if isinstance(module, nn.BatchNorm2d) and processes.count == 1:
+            module.__class__ = HalvesNorm
+    # In float32 a sum in another order changes the seventh digit, and which pixel is the largest of four; from there
+    # on two trainings part, on some machines within ten steps. In float64 they stay together for all that is compared.
+    network.double().register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
     really, said = mriseg.train.judge_case, open(f'{judged}{processes.rank}', 'w')
     def judge_case(network, slices, *rest):
         print(slices.cases[0].case_id, file=said, flush=True)
         return really(network, slices, *rest)
     mriseg.train.judge_case = judge_case
-    settings = Settings(epochs=2 if frozen else 30, batch_size=8, precision='fp32', augmentation=0, learning_rate=4e-3)
-    list(fit(Model(network, ('t1', 'flair'), dict(tumour=(1, 2, 4))), SliceDataset(cached[3:]), valid=cached[:3], settings=settings, run_folder=folder, device=torch.device('cpu')))
+    settings = Settings(epochs=3, batch_size=8, precision='fp32', augmentation=0, learning_rate=4e-3)
+    model = Model(network, ('t1', 'flair'), dict(tumour=(1, 2, 4)))
+    learn_from = SliceDataset(cached[3:])
+    list(fit(model, learn_from, valid=cached[:3], settings=settings, run_folder=folder, device=torch.device('cpu')))
 '''
 
 def torchrun(count, *command): return [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={count}', *map(str, command)]
@@ -49,29 +67,34 @@ QUIET = {**os.environ, 'TQDM_DISABLE': '1', 'OMP_NUM_THREADS': '1'}
 @pytest.fixture(scope='module')
 def data(tmp_path_factory): return write_phantoms(tmp_path_factory.mktemp('phantoms')/'data', 9, seed=7, shape=(64, 80, 24))
 
-@pytest.fixture(scope='module', params=['frozen', 'own statistics'])
-def both(request, data, tmp_path_factory):
+@pytest.fixture(scope='module')
+def both(data, tmp_path_factory):
     "The history of one process, that of two, and the cases that each of the two has judged."
     home = tmp_path_factory.mktemp('runs')
     (home/'train.py').write_text(TRAINING)
+    histories = []
     for count in (1, 2):
-        result = subprocess.run(torchrun(count, home/'train.py', data, home/f'run{count}', request.param, home/f'judged{count}_'), text=True, capture_output=True, env=QUIET)
+        program = torchrun(count, home/'train.py', data, home/f'run{count}', home/f'judged{count}_')
+        result = subprocess.run(program, text=True, capture_output=True, env=QUIET)
         assert result.returncode == 0, result.stderr
-    one, two = (list(csv.DictReader((home/f'run{count}'/'history.csv').open())) for count in (1, 2))
-    return request.param, one, two, [(home/f'judged2_{rank}').read_text().split() for rank in (0, 1)], home
+        histories.append(list(csv.DictReader((home/f'run{count}'/'history.csv').open())))
+    judged = [(home/f'judged2_{rank}').read_text().split() for rank in (0, 1)]
+    return *histories, judged, home
 
 def test_two_processes_learn_what_one_learns(both):
-    how, one, two, _, home = both
-    losses, losses2 = (np.array([float(row['loss']) for row in rows]) for rows in (one, two))
-    if how == 'frozen':
-        assert load_tensors(home/'run1'/'state.safetensors')[1]['steps'] >= 20
-        np.testing.assert_allclose(losses, losses2, atol=1e-4, rtol=0)
-    else:
-        dice, dice2 = (max(float(row['dice']) for row in rows) for rows in (one, two)) # of the model that is kept
-        assert min(dice, dice2) > 0.6 and abs(dice - dice2) < 0.02, (dice, dice2)
+    "The same losses and Dice in each pass, the same weights and statistics of batch normalisation at the end."
+    one, two, _, home = both
+    for column in ('loss', 'dice'):
+        values, values2 = (np.array([float(row[column]) for row in rows]) for rows in (one, two))
+        np.testing.assert_allclose(values, values2, rtol=1e-3, atol=1e-6, err_msg=column)
+    (tensors, facts), (tensors2, _) = (load_tensors(home/f'run{count}'/'state.safetensors') for count in (1, 2))
+    assert facts['steps'] >= 30 and float(one[0]['loss']) > float(one[-1]['loss']) + 0.3
+    assert any('running_var' in name for name in tensors)
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, tensors2[name], rtol=1e-3, atol=1e-3, msg=lambda text: f'{name}: {text}')
 
 def test_each_case_is_judged_once_in_a_pass(both):
-    _, _, two, judged, _ = both
+    _, two, judged, _ = both
     passes = len(two)
     cases = sorted(judged[0] + judged[1])
     assert len(cases) == 3*passes and len(set(cases)) == 3 and not set(judged[0]) & set(judged[1])
@@ -79,7 +102,7 @@ def test_each_case_is_judged_once_in_a_pass(both):
 def test_one_writer(both):
     *_, home = both
     assert sorted(p.name for p in (home/'run1').iterdir()) == sorted(p.name for p in (home/'run2').iterdir())
-    assert torch.isfinite(load_model(home/'run2').network.head.bias).all()
+    assert all(tensor.isfinite().all() for tensor in load_tensors(home/'run2'/'best'/'model.safetensors')[0].values())
 
 def command(count, data, out, *more): return torchrun(count, '-m', 'mriseg.cli', 'train', data, '--out', out, '--batch_size', '4', '--device', 'cpu', '--valid', '0.3', *more)
 
