@@ -7,6 +7,7 @@ __all__ = ['MOST_VISITS', 'SAME', 'PERHAPS_SAME', 'PERHAPS_OTHER', 'OTHER', 'Key
            'find_subjects', 'write_subjects', 'assign_subjects']
 
 # %% ../nbs/04_same_subject.ipynb #3c38e34a
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,8 @@ _VISITS = (
     'followup follow-up fup fu preop postop intraop pretreatment posttreatment prert postrt pretx posttx '
     'preoperative postoperative intraoperative präoperativ praeoperativ postoperativ preseason rescan sc '
     'recurrence recurrent relapse progression nadir remission diagnosis erstdiagnose erstbefund vorher nachher verlauf '
-    'kontrolle nachkontrolle nachsorge prae praeop aufnahme entlassung nulmeting vervolg '
+    'kontrolle nachkontrolle nachsorge prae praeop aufnahme entlassung einschluss abschluss nulmeting vervolg '
+    'inclusion enrolment enrollment entry exit again '
     'avant apres après suivi controle contrôle antes despues después seguimiento prima dopo controllo')
 _COUNTED = (
     'age mrt session sess ses sessie visit visite visita vis besuch timepoint time tp tpt timept zeitpunkt scan mri mr '
@@ -49,6 +51,7 @@ _MONTHS = (
 _YEAR, _MONTH, _DAY = '(?:19[5-9]|20[0-4])\\d', '(?:0?[1-9]|1[0-2])', '(?:0?[1-9]|[12]\\d|3[01])'
 _MONTH2, _DAY2 = '(?:0[1-9]|1[0-2])', '(?:0[1-9]|[12]\\d|3[01])' # where nothing stands between them
 _GAP = '[_\\-. ]' # between two words of a name
+_SHORT_DATE = f'\\d\\d{_MONTH2}{_DAY2}' # 200131; also a number like any other
 _CLOCK = f'(?:{_GAP}?[tT]?\\d{{2}}[_\\-.:h]?\\d{{2}}(?:[_\\-.:]?\\d{{2}}(?:\\.\\d+)?)?)?'
 _DATE = '(?:' + '|'.join([
     f'{_YEAR}{_MONTH2}{_DAY2}\\d{{6,9}}', # with the time, as DICOM writes it
@@ -71,6 +74,7 @@ _VISIT = re.compile(_BEGINS + '(?:' + '|'.join([
     f'\\d{{1,4}}{_GAP}?{_any_of(_UNITS)}(?!{_GAP}*\\d)', # 12m, but not the 001 of 001_week-044
     f'(?:1st|2nd|3rd|\\dth|first|second|third|erste|zweite|dritte){_GAP}?{_any_of(_COUNTED)}?',
     '[si]\\d{4,8}', # numbers of a series or an image in ADNI
+    '[012](?:\\.\\d+){5,}', # the unique identifier (UID) of an examination in DICOM
     f'{_any_of(_VISITS)}(?:{_GAP}?\\d{{1,3}})?']) + ')' + _ENDS, re.IGNORECASE)
 
 def without_visit(name:str) -> str: # '' if the name is that of a visit and of nothing else
@@ -95,7 +99,8 @@ def _last_words(name:str, words:str, number:str) -> bool:
 
 def _is_person(name:str) -> bool: # patient01, sub-7, P3, 1000214
     long = re.fullmatch(r'(?:[^\d]*[^\w]|)\d{5,}', name)
-    return bool(long or _KNOWN.search(name)) or _last_words(name, _PEOPLE, r'\d+')
+    dated = re.fullmatch(_SHORT_DATE, name)
+    return bool(long and not dated or _KNOWN.search(name)) or _last_words(name, _PEOPLE, r'\d+')
 
 def _is_group(name:str) -> bool: # site01, train, HGG, 2016, AD
     year = re.fullmatch(f'(?:.*{_GAP})?{_YEAR}', name)
@@ -112,9 +117,9 @@ def _numbered(name:str) -> tuple[str, str]|None: # stem and number
     return apart and (apart[1], apart[2])
 
 def _first_number(name:str) -> tuple[str, str]: # up to the first word with a digit, and the rest
-    "A name's beginning that may be a person's, such as S05 in S05_placebo."
-    begins = re.match(f'(.*?\\d[^\\W_]*)(?:{_GAP}+(.*))?$', name)
-    return (begins[1], begins[2] or '') if begins else (name, '')
+    "A name's beginning that may be a person's, such as S05 in S05_placebo and in S05PLACEBO."
+    begins = re.match(f'(.*?\\d[^\\W_]*?)(?:{_GAP}+(.*)|([^\\W\\d_]{{4,}}))?$', name)
+    return (begins[1], begins[2] or begins[3] or '') if begins else (name, '')
 
 # %% ../nbs/04_same_subject.ipynb #eeb633fd
 _SORTING = re.compile('(images?|labels?|masks?)(tr|ts|val)?|anat|func|nifti|nii|raw|orig|data|dicom|derivatives', re.IGNORECASE)
@@ -132,9 +137,18 @@ def _who(name:str, alone:bool) -> str: # '' if it names a visit
         return ''
     return _SUBJECT.sub(r'\1', without_visit(name))
 
-def _key(case:Case) -> tuple[str, ...]: # the names that say who it is; visits taken out
+def _shared_end(cases:Sequence[Case]) -> int: # number of names
+    "How many of the last names on the way to a case all of them have, such as scans in P1/MR1/scans."
+    trails = [_trail(case)[:0:-1] for case in cases]
+    return len(os.path.commonprefix(trails)) if len(cases) > 2 else 0
+
+def _key(
+    case:Case,
+    without:int=0, # so many of its last names say nothing
+) -> tuple[str, ...]: # the names that say who it is; visits taken out
     "Who a case shows, as far as its names say."
     trail, kept = _trail(case), []
+    trail = trail[:len(trail) - without]
     several = any(re.search(r'[^\W\d_]{2}', without_visit(name)) for name in trail[1:]) # the last names are more than numbers
     for place, name in enumerate(trail):
         name = _who(name, not several and place == 0 or place == len(trail) - 1)
@@ -188,6 +202,10 @@ def _by_number(stem:str, numbers:Sequence[str], stems:int) -> str: # one of the 
         return SAME
     if all(re.fullmatch(_YEAR, number) for number in numbers) and stems > 1 and not _is_group(stem):
         return PERHAPS_SAME
+    if all(re.fullmatch(_SHORT_DATE, number) for number in numbers):
+        return PERHAPS_SAME
+    if re.fullmatch('[A-Z]{2,4}', stem) and stems > 2 and width == 1 and not _last_words(stem, _GROUPS, ''):
+        return PERHAPS_OTHER # the initials of a person or of a place
     if _is_group(stem) or digits and width > 3:
         return OTHER
     if stem[-1].isdigit():
@@ -233,7 +251,8 @@ def _alike(keys:Iterable[Key]) -> tuple[dict, dict, dict, dict]: # each by what 
     for key in keys:
         begins, rest = _first_number(key[-1])
         begun[*key[:-1], begins][rest] = key
-        if apart := _stem(key):
+        apart = _stem(key)
+        if apart and not _is_person(''.join(key[-2:-1])):
             numbered[apart[0]][apart[1]] = key
         elif len(key) > 1:
             foldered[key[:-1]][key[-1]] = key
@@ -244,18 +263,93 @@ def _alike(keys:Iterable[Key]) -> tuple[dict, dict, dict, dict]: # each by what 
             numbered[key][''] = key
     return begun, numbered, foldered, repeated
 
+# %% ../nbs/04_same_subject.ipynb #5f611213
+def _words(key:Key, folders:bool) -> list[Key]:
+    "A key as a row of words, or of the folders that it is made of."
+    if folders:
+        return [(name,) for name in key]
+    return [(word,) for name in key for word in re.split(f'{_GAP}+|(?<=[a-z])(?=[A-Z])', name) if word]
+
+def _rows(keys:Sequence[Key], last:bool, folders:bool) -> dict[Key, dict[Key, Key]]: # keys by the others and by the one word
+    "Keys by what remains of them without their first or last word."
+    rows, cut = defaultdict(dict), {key: _words(key, folders) for key in keys}
+    begins = len(os.path.commonprefix(list(cut.values()))) # what all begin or end with says nothing
+    ends = len(os.path.commonprefix([words[::-1] for words in cut.values()]))
+    for key, words in cut.items():
+        words = words[begins:len(words) - ends] or words
+        one, others = (words[-1], words[:-1]) if last else (words[0], words[1:])
+        if others:
+            rows[sum(others, ())][one] = key
+    return rows
+
+def _crossed(rows:Mapping[Key, Mapping[Key, Key]]) -> dict[Key, dict[Key, Key]]:
+    "Those of the rows that share at least two of their words with others."
+    count = Counter(word for row in rows.values() if len(row) > 1 for word in row)
+    often = {word for word, times in count.items() if times > 1}
+    return {others: dict(row) for others, row in rows.items() if len(often & row.keys()) > 1}
+
+# %% ../nbs/04_same_subject.ipynb #bd04704c
+_LIKE_A_VISIT = re.compile(r'[tvmwdc]\d{1,2}|[a-z]|[ivx]{1,4}', re.IGNORECASE)
+
+def _visits(names:Iterable[str]) -> bool: # I, II, III; t0, t1
+    return all(map(_LIKE_A_VISIT.fullmatch, names))
+
+def _like_persons(rows:Mapping[Key, Mapping[Key, Key]]) -> tuple[int, int, bool, int]: # the larger, the likelier
+    "How much the rows of a table look like persons, and its columns like visits."
+    names = ['_'.join(others) for others in rows]
+    looks = _visits(word for row in rows.values() for word, in row) - _visits(names)
+    return looks, len(names), all(re.search(r'\d', name) for name in names), len(''.join(names))
+
+def _tabled(keys:Sequence[Key]) -> dict[Key, dict[Key, Key]]: # keys by person and by visit; {} if names form no table
+    "Keys whose names are a table of persons and visits, as far as that can be seen without knowing a word."
+    ways = [(last, folders) for folders in (False, True) for last in (True, False)]
+    tables = [rows for rows in (_rows(keys, *way) for way in ways) if len(_crossed(rows)) > 1]
+    tables = [rows for rows in tables if max(map(len, rows.values())) <= MOST_VISITS]
+    crossed = _crossed(max(tables, key=_like_persons, default={}))
+    return crossed if 2*sum(map(len, crossed.values())) >= len(keys) else {}
+
+def _by_table(others:Key, words:Iterable[Key]) -> str: # one of the four verdicts
+    "Whether names that are alike but for one word of a table mean one subject."
+    words, name = [word for word, in words], '_'.join(others)
+    number = re.fullmatch(f'({_PEOPLE}{_GAP}?)?\\d+', name, re.IGNORECASE)
+    if all(re.fullmatch(_SHORT_DATE, word) or not without_visit(word) for word in words):
+        return PERHAPS_SAME
+    if _visits(words):
+        return PERHAPS_OTHER if number and all(map(str.isalpha, words)) else PERHAPS_SAME # B_001 is another ward
+    if all(re.fullmatch(_YEAR, word) for word in words):
+        return PERHAPS_OTHER
+    if any(_is_group(word) or _is_person(word) for word in words) or _is_group(name):
+        return OTHER
+    return PERHAPS_OTHER if number else PERHAPS_SAME
+
+# %% ../nbs/04_same_subject.ipynb #0a40d23f
+def _prolonged(keys:Sequence[Key]) -> dict[Key, list[Key]]: # by the shortest of them
+    "Names of at least two letters that other names begin with and go on from with a word."
+    found = defaultdict(list)
+    wordy = [key for key in keys if re.search(r'[^\\W\\d_]{2}', key[-1]) and not _is_group(key[-1])]
+    for key in sorted(wordy, key=lambda key: len(key[-1])):
+        begins = re.compile(re.escape(key[-1]) + f'{_GAP}+.*[^\\W\\d_]{{2}}', re.IGNORECASE)
+        longer = [other for other in keys if other[:-1] == key[:-1] and begins.match(other[-1])]
+        if longer and len(longer) < MOST_VISITS:
+            found[key] = [key, *longer]
+    return found
+
 # %% ../nbs/04_same_subject.ipynb #a6168443
 def _families(keys:Sequence[Key]) -> list[tuple[Key, str, list[Key]]]: # what they share, verdict, and they themselves
     "Keys that may mean one subject; no key is in two families that are joined."
     begun, numbered, foldered, repeated = _alike(keys)
     names = Counter(key[-1] for key in keys)
     found = []
+    for shared, some in _tabled(keys).items():
+        found.append((shared, _by_table(shared, some), list(some.values())))
     for shared, some in numbered.items():
         numbers = [number for number in some if number]
         found.append((shared, _by_number(shared[-1], numbers, len(numbered)), list(some.values())))
     for shared, some in begun.items():
         rests = [rest for rest in some if rest]
         found.append((shared, _by_beginning(shared[-1], rests, len(begun)), list(some.values())))
+    for shared, some in _prolonged(keys).items():
+        found.append((shared, PERHAPS_SAME, some))
     for shared, some in foldered.items():
         verdict = _by_folder(shared[-1], list(some), any(names[name] > 1 for name in some))
         found.append((shared, verdict, list(some.values())))
@@ -272,19 +366,19 @@ def _families(keys:Sequence[Key]) -> list[tuple[Key, str, list[Key]]]: # what th
     return kept
 
 # %% ../nbs/04_same_subject.ipynb #65878f0c
-def _by_visit(cases:Sequence[Case], everyone:int) -> str: # one of the four verdicts
+def _by_visit(key:tuple[str, ...], cases:Sequence[Case], everyone:int) -> str: # one of the four verdicts
     "Whether cases that only words for visits tell apart are one subject; if that leaves one for the whole set, it is open."
-    if len(cases) < everyone or re.search(r'\d', _key(cases[0])[-1]):
+    if len(cases) < everyone or re.search(r'\d', key[-1]):
         return SAME
     return PERHAPS_OTHER if all(re.search(r'\d{3}$', case.case_id) for case in cases) else PERHAPS_SAME
 
 def _joined(cases:Sequence[Case]) -> tuple[dict[str, str], list[Doubt]]: # subject by case id, and what is open
     "Who is who by names alone."
-    by_folded = defaultdict(list)
+    by_folded, end = defaultdict(list), _shared_end(cases)
     for case in cases:
-        by_folded[_folded(_key(case))].append(case)
-    by_key = {_key(some[0]): some for some in by_folded.values()}
-    families = [(key, _by_visit(some, len(cases)), [key]) for key, some in by_key.items() if len(some) > 1]
+        by_folded[_folded(_key(case, end))].append(case)
+    by_key = {_key(some[0], end): some for some in by_folded.values()}
+    families = [(key, _by_visit(key, some, len(cases)), [key]) for key, some in by_key.items() if len(some) > 1]
     families += _families(list(by_key))
     subject, doubts = {case.case_id: '/'.join(key) for key, some in by_key.items() for case in some}, []
     for shared, verdict, keys in families:
