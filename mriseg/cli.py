@@ -32,9 +32,9 @@ from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .dataset import SliceDataset
 from .device import default_device, default_precision, describe_device, is_full
-from .evaluate import comparison_table, evaluate_case, read_scores, score_subsets, score_table, subset_table, write_scores
+from .evaluate import comparison_table, evaluate_case, read_scores, refuse_subsets, score_subsets, score_table, subset_table, write_scores
 from .files import claim_folder, refuse_occupied, written_whole
-from .folders import keep_record, owned_folder, refuse_edited
+from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded
 from .inspection import WHOLE_SET, check_cases
 from .phantom import write_phantoms
 from .preprocess import check_label_values
@@ -213,7 +213,7 @@ def mriseg_check(
     if out:
         _own(out)
         keep_record(out)
-        refuse_edited([Path(out)/name for name in ('faults.csv', 'subjects.csv')])
+        refuse_edited([Path(out)/name for name in ('faults.csv', 'subjects.csv', 'contact_sheet.png')])
     cases = _find(data, pattern, persons)
     wanted, named = _choose_sequences(cases, sequences), _choose_structures(cases, structures)
     if valid:
@@ -393,9 +393,12 @@ def mriseg_evaluate(
     _own(out)
     found = _asked_for([case for case in _find(data, pattern) if case.label or case.part != 'test'], cases, trained, data)
     if not found: raise ValueError(f'no case in {data} has a label to score against; add files named like CASE_seg.nii.gz')
+    if subsets:
+        refuse_subsets(trained, found)
     claim_folder(out, dict(rule_of(trained, chosen), subsets=subsets))
+    refuse_unrecorded(out)
     keep_record(out)
-    refuse_edited([out/'scores.csv', out/'scores.html'])
+    refuse_edited([*out.glob('scores_*.csv'), out/'scores.csv', out/'scores.html'])
     if subsets:
         by_part = score_subsets(trained, found, device=chosen)
         for part, some in by_part.items(): write_scores(out/f"scores_{'+'.join(part)}.csv", some)
@@ -547,6 +550,7 @@ def mriseg_transfer(
     refuse_occupied(out)
     if curve and suggest: raise ValueError('--curve makes no model to rank cases with; give --suggest without it')
     _own(out)
+    refuse_edited([out/'suggestions.csv'])
     settings = few_case_settings(minutes=minutes, mirror=not sided, seed=seed)
     unlabelled = _find_unlabelled(suggest, pattern) if suggest else []
     cases = [case for case in _find(data, pattern, persons) if case.label and case.part != 'test']
@@ -568,6 +572,7 @@ def mriseg_transfer(
     print(f'kept: {outcome.chosen}, in {find_model(out)}' + (f'; how it learned: {out/outcome.chosen/"report.html"}' if outcome.chosen != 'base' else '') + (f'\nWARNING: {outcome.warning}' if outcome.warning else ''))
     if suggest:
         ranked = suggest_cases(outcome.model, unlabelled, device=chosen)
+        keep_record(out)
         write_suggestions(out/'suggestions.csv', ranked)
         print('least sure of: ' + (', '.join(f'{one.case_id} ({one.disagreement:.2f})' for one in ranked[:5] if not one.fault) or 'none could be read') + f'; all of them in {out/"suggestions.csv"}')
         _tell([one.fault for one in ranked if one.fault], ranked)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BINS', 'WORTH_ASKING', 'LESION_ML', 'LEAST_FOUND', 'COLUMNS', 'HEADINGS', 'COMPARED', 'flair_threshold_mask',
            'calibration_bins', 'ScoreRow', 'evaluate_case', 'write_scores', 'read_scores', 'worst_first',
-           'healthy_line', 'notes', 'score_table', 'compare_scores', 'comparison_table', 'score_subsets',
-           'subset_table']
+           'healthy_line', 'notes', 'score_table', 'compare_scores', 'comparison_table', 'refuse_subsets',
+           'score_subsets', 'subset_table']
 
 # %% ../nbs/14_evaluate.ipynb #62439c24
 import math
@@ -220,6 +220,17 @@ def comparison_table(first:Sequence[ScoreRow], second:Sequence[ScoreRow]) -> str
     return '\n'.join([*lines, *(f'{which} model: {note}' for which, rows, others in (('first', ours, theirs), ('second', theirs, ours)) for note in notes([row for key, row in rows.items() if key in others]) if note.startswith('NOTE'))])
 
 # %% ../nbs/14_evaluate.ipynb #ce5d7bc3
+def refuse_subsets(model:Model, cases:Sequence[Case]) -> None:
+    "Refuse what can't be scored with every part of its sequences, before an hour is spent."
+    if not model.any_sequences:
+        raise ValueError(f"this model takes {', '.join(model.sequences)} and can't do without any of them; train one with sequence_dropout 0.5")
+    for case in cases:
+        if lacking := [name for name in model.sequences if name not in case.sequences]:
+            told = f"case {case.case_id} has no {', '.join(lacking)}; all sequences of the model are needed to compare its parts"
+            raise ValueError(f'{told}: leave the case out')
+        if not case.label:
+            raise ValueError(f'case {case.case_id} has no label to score against; leave the case out')
+
 def score_subsets(
     model:Model, # trained with sequence dropout
     cases:Sequence[Case], # labelled, with all sequences of the model
@@ -227,13 +238,13 @@ def score_subsets(
     device:torch.device,
 ) -> dict[tuple[str, ...], list[ScoreRow]]: # by part of the sequences, from single ones to all
     "Score a model on cases with every part of its sequences."
-    if not model.any_sequences: raise ValueError(f"this model takes {', '.join(model.sequences)} and can't do without any of them; train one with --sequence_dropout 0.5")
-    parts = [part for count in range(1, len(model.sequences) + 1) for part in combinations(model.sequences, count)]
-    only = lambda case, part: replace(case, sequences={name: path for name, path in case.sequences.items() if name in part})
-    for case in cases: # refused before an hour is spent
-        if lacking := [name for name in model.sequences if name not in case.sequences]: raise ValueError(f"case {case.case_id} has no {', '.join(lacking)}; all sequences of the model are needed to compare its parts: leave the case out")
-        if not case.label: raise ValueError(f'case {case.case_id} has no label to score against; leave the case out')
-    return {part: [row for case in cases for row in evaluate_case(model, only(case, part), device=device)] for part in parts}
+    refuse_subsets(model, cases)
+    scores = {}
+    for count in range(1, len(model.sequences) + 1):
+        for part in combinations(model.sequences, count):
+            only = [replace(case, sequences={name: case.sequences[name] for name in part}) for case in cases]
+            scores[part] = [row for case in only for row in evaluate_case(model, case, device=device)]
+    return scores
 
 def subset_table(scores:dict[tuple[str, ...], Sequence[ScoreRow]]) -> str: # lines to print
     "A line per part of the sequences: mean Dice of each structure, and Dice of every case."

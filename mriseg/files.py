@@ -94,7 +94,13 @@ def read_table(
     path:Path, # a table that mriseg wrote
 ) -> tuple[list[str], list[list[str]]]: # the names of the columns, and the rows
     "Read a table, its cells as they were before they were made plain."
-    with Path(path).open(newline='', encoding='utf-8-sig') as file: rows = [row for row in csv.reader(file) if row]
+    try:
+        with Path(path).open(newline='', encoding='utf-8-sig') as file:
+            delimiter = max(',;\t', key=file.readline().count) # a spreadsheet may have saved it again
+            file.seek(0)
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not a table as text ({error}); save it as "CSV UTF-8"') from None
     head, *rows = [[read_cell(cell) for cell in row] for row in rows] or [[]]
     return head, rows
 
@@ -122,7 +128,7 @@ def write_csv(path:Path, rows:Iterable[Sequence]) -> None:
 
 def read_json(path:Path) -> Any:
     "Read a JSON file, and say which one it was if it can't be read."
-    try: return json.loads(Path(path).read_text(encoding='utf-8'))
+    try: return json.loads(Path(path).read_text(encoding='utf-8-sig')) # Windows' editor puts a mark before the text
     except (json.JSONDecodeError, UnicodeDecodeError) as error: raise ValueError(f'{path} is not valid JSON: {error}') from None
 
 # %% ../nbs/00_files.ipynb #7acb6662

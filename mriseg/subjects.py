@@ -417,11 +417,18 @@ def _read_table(path:Path) -> dict[str, str]: # person by case id
     rows = table_rows(path)
     if not rows or not {'case', 'person'} <= rows[0].keys():
         raise ValueError(f'{path} is no table of who is who; it needs the columns case and person, and a row for each case')
-    return {read_cell(row['case']).strip(): read_cell(row.get('person', '')).strip() for row in rows}
+    persons, spelt = {}, {}
+    for row in rows:
+        case_id, person = (read_cell(row.get(column, '')).strip() for column in ('case', 'person'))
+        plain = re.sub(r'^(\d+)\.0$', r'\1', person) # as a spreadsheet writes the number of a column with a gap
+        person = spelt.setdefault(plain.casefold(), plain)
+        if persons.setdefault(case_id, person) != person:
+            raise ValueError(f'{path} gives the case {case_id} to two persons, {persons[case_id]} and {person}; leave one row')
+    return persons
 
 def assign_subjects(
     cases:Sequence[Case],
-    source:str|Path, # 'each', or a CSV file with the columns case and person; cases that it doesn't name keep what is known
+    source:str|Path, # 'each', or a CSV file with the columns case and person; it may be of more cases or of fewer, but not both
 ) -> list[Case]:
     "Say who each case shows."
     if str(source) == EACH:
@@ -429,4 +436,9 @@ def assign_subjects(
     table = _read_table(Path(source))
     if not any(case.case_id in table for case in cases):
         raise ValueError(f'{source} names none of the cases, which are called {cases[0].case_id} and the like; correct its column case')
+    unknown = [case_id for case_id in table if case_id not in {case.case_id for case in cases}]
+    left_out = [case.case_id for case in cases if case.case_id not in table]
+    if unknown and left_out:
+        told = f'{source} names {unknown[0]}, which is none of the cases, and has no row for {left_out[0]}'
+        raise ValueError(f'{told}; correct the column case, or add the missing rows')
     return [replace(case, person=table.get(case.case_id) or case.person) for case in cases]

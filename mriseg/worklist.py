@@ -21,7 +21,7 @@ from .case import Case
 from .checkpoint import Model, describe_model, weights_hash
 from .device import default_precision, is_full
 from .files import claim_folder, read_json, sweep_unfinished, write_csv, write_json, written_whole
-from .folders import keep_record, owned_folder, refuse_edited, was_edited
+from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded, was_edited
 from .lesions import Lesion, case_probability, describe_lesions, draw_lesions, find_lesions, midline
 from .predict import Prediction, predict_examination, predict_uncertainty, read_unlabelled, result_name, write_checked
 from .processes import current_processes
@@ -211,6 +211,7 @@ def predict_cases(
     _refuse_collisions(cases, model, extras)
     with owned_folder(folder, 'a prediction') if current_processes().first else nullcontext():
         claim_folder(folder, rule_of(model, device))
+        refuse_unrecorded(folder)
         keep_record(folder)
         refuse_edited([folder/'summary.csv'])
         sweep_unfinished(folder)

@@ -110,8 +110,8 @@ def test_each_of_them_ends_with_one_sentence(places, typed):
         try: status, out, said = typed(command, *arguments)
         except Exception as error: status, out, said = f'{type(error).__name__}', '', str(error)   # a traceback, in a terminal
         if what := complaint(status, out, said): wrong.append(f'mriseg_{command} … {odd}: {what}: {said}')
-        if (places['home']/'out').exists():   # which a training that is out of time at once and a score of parts have claimed by then
-            if not {'1e-9', '--subsets'} & set(odd): wrong.append(f'mriseg_{command} … {odd}: wrote something')
+        if (places['home']/'out').exists():   # which a training that is out of time at once has claimed by then
+            if '1e-9' not in odd: wrong.append(f'mriseg_{command} … {odd}: wrote something')
             shutil.rmtree(places['home']/'out')
     assert not wrong, '\n'.join([f'{len(wrong)} of {len(all_lines)}', *wrong])
     assert len(all_lines) >= 160
