@@ -32,6 +32,9 @@ class Case:
     place: str = field(default='', compare=False) # its folder below the data set's root, such as 'patient01/baseline'
 
     def __post_init__(self):
+        paths = {name: Path(path).expanduser() for name, path in self.sequences.items()}
+        object.__setattr__(self, 'sequences', paths) # texts will do as well
+        object.__setattr__(self, 'label', Path(self.label).expanduser() if self.label is not None else None)
         if not can_name_files(self.case_id):
             raise ValueError(f"'{self.case_id}' can't be the id of a case, since files are named after it; use letters, digits, - and _")
         if self.part not in ('', *PARTS): raise ValueError(f"case {self.case_id}: there is no part '{self.part}' of a data set; use one of {', '.join(PARTS)}, or nothing")

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def refuse_structures(
     "Refuse structures that are background, that no file can be named after, or whose files would have one name."
     for name, labels in structures.items():
         if not can_name_files(name): raise ValueError(f"'{name}' can't be the name of a structure, since files are named after it; use letters, digits, - and _")
+        whole = isinstance(labels, Iterable) and [isinstance(value, Integral) for value in labels]
+        if not whole or not all(whole):
+            raise ValueError(f"the structure '{name}' needs one or more whole numbers, its label values, but has {labels}")
         if 0 in labels: raise ValueError(f"the structure '{name}' has the label value 0, which is the background; give the values of what is to be found")
     refuse_alike(structures, 'structures')
 

@@ -128,8 +128,10 @@ def _find(data:Path, pattern:str|None=None, persons:str|None=None) -> CaseList:
 def _choose_split(cases:list[Case], valid:str|None, seed:int) -> Split:
     "Cases put aside by a share such as 0.2, by their ids or a file with these, or as the data set says."
     if valid is None: return given_split(cases) or split_cases(cases, seed=seed)
-    try: share = float(valid)
-    except ValueError: return named_split(valid, cases)
+    try:
+        share = float(valid.removesuffix('%'))/(100 if valid.endswith('%') else 1)
+    except ValueError:
+        return named_split(valid, cases)
     return split_cases(cases, share, seed=seed)
 
 def _choose_sequences(cases:list[Case], text:str|None) -> tuple[str, ...]:
@@ -395,7 +397,7 @@ def mriseg_evaluate(
     if not found: raise ValueError(f'no case in {data} has a label to score against; add files named like CASE_seg.nii.gz')
     if subsets:
         refuse_subsets(trained, found)
-    claim_folder(out, dict(rule_of(trained, chosen), subsets=subsets))
+    claim_folder(out, dict(rule_of(trained, chosen), subsets=subsets, data=str(Path(data).resolve()), cases=cases))
     refuse_unrecorded(out)
     keep_record(out)
     refuse_edited([*out.glob('scores_*.csv'), out/'scores.csv', out/'scores.html'])
@@ -482,6 +484,7 @@ def mriseg_browse(
     "Look through cases slice by slice: image, prediction, truth, and where they differ."
     model, given = _needed(model, '--model'), dict(masks=masks, cases=cases, uncertainty=uncertainty, pattern=pattern, device=device)
     if out and Path(out).suffix != '.html': raise ValueError(f'{out} must end in .html')
+    if masks and uncertainty: raise ValueError('--masks shows masks that were written before, which have no uncertainty; leave one of both out')
     if not out: refuse_port(port)
     scenes = asked_scenes(data, model, **given)
     if out:
@@ -545,7 +548,10 @@ def mriseg_transfer(
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
 ):
     "Make a network for a new task from a trained one and a few labelled cases."
-    base, out, chosen = load_model(_needed(base, '--base')), _needed(out, '--out'), own_device(device)
+    base, out, chosen = _needed(base, '--base'), _needed(out, '--out'), own_device(device)
+    if out.resolve() in (base.resolve(), *base.resolve().parents):
+        raise ValueError(f'{out} is the folder of the base itself; give a new folder')
+    base = load_model(base)
     if current_processes().count > 1: raise ValueError('mriseg_transfer trains many small networks, one after the other; start it without torchrun')
     refuse_occupied(out)
     if curve and suggest: raise ValueError('--curve makes no model to rank cases with; give --suggest without it')

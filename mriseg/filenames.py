@@ -107,7 +107,7 @@ class Reading:
     case: str # empty: the folder is the case
     word: str # as it stands in the name
 
-_MOVED = re.compile('(co)?reg\w*|to|in|into|on|onto|warped|space', re.IGNORECASE)
+_MOVED = re.compile(r'(co)?reg\w*|to|in|into|on|onto|warped|space', re.IGNORECASE)
 _ABOUT_LABELS = re.compile(r'^(seg|label|mask|lesion|gold|truth)|(seg|label|mask|lesion)\d*$', re.IGNORECASE)
 
 def _before(stem:str, count:int) -> str: # the stem without its last `count` words

@@ -40,7 +40,7 @@ def written_whole(
     flush:bool=True, # wait until it is on the disk; not needed where a checksum would tell of a power cut
 ): # yields the path to write to in the meantime
     "Give a path to write to, and move what was written there to `path` only if all went well."
-    path = Path(path)
+    path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     meanwhile = path.with_name(f'.{uuid4().hex[:8]}-{path.name}')
     try:
@@ -138,11 +138,16 @@ def refuse_occupied(run_folder:Path) -> None:
     if not run_folder.is_dir() or any(not path.name.startswith('.') for path in run_folder.iterdir()):
         raise ValueError(f'{run_folder} is there already and holds something else than this command writes; give a new folder')
 
+def _shortly(value:Any) -> str: # fingerprints of a hundred cases are no help
+    "A value to be read in a sentence."
+    text = 'nothing' if value is None else str(value)
+    return text if len(text) <= 200 else f'{text[:100]} … ({len(text)} letters)'
+
 def _differences(then:Any, now:Any, name:str='') -> list[str]:
     "What differs between two records, name by name."
     if isinstance(then, dict) and isinstance(now, dict):
         return [text for key in sorted(then.keys() | now.keys()) for text in _differences(then.get(key), now.get(key), f'{name} {key}'.strip())]
-    return [] if then == now else [f'{name} was {"nothing" if then is None else then} and is now {"nothing" if now is None else now}']
+    return [] if then == now else [f'{name} was {_shortly(then)} and is now {_shortly(now)}']
 
 def claim_folder(
     run_folder:Path,

@@ -448,8 +448,11 @@ def find_cases(
 ) -> CaseList: # sorted by case id
     "Find the cases of a data set by the names of its files, by its own description, by a pattern, or by a table."
     if hasattr(source, 'to_dict'): return CaseList(_by_rows(source.to_dict('records'), Path(), 'the data frame'))
-    source = Path(source)
-    if source.is_file() and source.suffix.lower() in ('.csv', '.tsv'): return CaseList(_by_rows(table_rows(source), source.parent, str(source)))
+    source = Path(source).expanduser()
+    table = source.is_file() and source.suffix.lower() in ('.csv', '.tsv')
+    if table and pattern:
+        raise ValueError(f'{source} is a table, which says itself what each file is; leave the pattern out')
+    if table: return CaseList(_by_rows(table_rows(source), source.parent, str(source)))
     if not source.is_dir():
         file = ', but a file; give the folder in which the files of the case lie, since a case has a file per sequence, or a CSV table'
         raise FileNotFoundError(f'there is no folder {source}' + file*source.exists())

@@ -88,7 +88,7 @@ def read_split(path:Path, cases:Sequence[Case]) -> Split:
 
 def named_split(text:str, cases:Sequence[Case]) -> Split:
     "Put cases aside by their ids with commas between them, or by a file that names them."
-    wanted = {part.strip() for part in text.split(',')}
+    wanted = {part.strip() for part in text.strip(' ,').split(',')}
     named = [case for case in cases if case.case_id in wanted]
     return _divide(cases, named, text) if {case.case_id for case in named} == wanted else read_split(Path(text), cases)
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .terminal import INTERRUPTED, ended_by_interrupt, fallback_fonts, open_streams, printable, refuse_empty, refuse_unwritable, silence_glyphs, system_sentence
+from .terminal import INTERRUPTED, at_home, ended_by_interrupt, fallback_fonts, open_streams, printable, refuse_empty, refuse_unwritable, silence_glyphs, system_sentence
 
 # %% ../nbs/19_start.ipynb #268d3fc4
 LEAVES = dict(
@@ -84,6 +84,7 @@ def run_command(
     silence_glyphs()
     try:
         refuse_empty(sys.argv[1:])
+        sys.argv[1:] = at_home(sys.argv[1:])
         function = _load(command)
         given = _typed(function)
         _refuse_places(given)

@@ -434,7 +434,7 @@ def assign_subjects(
     if str(source) == EACH:
         return [replace(case, person=case.case_id) for case in cases]
     table = _read_table(Path(source))
-    if not any(case.case_id in table for case in cases):
+    if cases and not any(case.case_id in table for case in cases):
         raise ValueError(f'{source} names none of the cases, which are called {cases[0].case_id} and the like; correct its column case')
     unknown = [case_id for case_id in table if case_id not in {case.case_id for case in cases}]
     left_out = [case.case_id for case in cases if case.case_id not in table]

@@ -20,6 +20,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +79,19 @@ class Part:
     starts: float = 0. # progress of the run, 0 to 1, at which they begin to learn; until then they are frozen, batch-norm statistics included
     rate: float = 1. # share of the learning rate
 
+def _plain_number(name:str, kind:Any, value:Any) -> Any:
+    "A setting that is a number as a number of Python, as NumPy's can't be written into a file; or a word on what is wrong."
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or kind not in (int, float, int|None, float|None):
+        return value
+    if not isinstance(value, (int, float)):
+        raise ValueError(f'{name} must be a number, but it is {value!r}')
+    if kind in (int, int|None):
+        if not float(value).is_integer():
+            raise ValueError(f'{name} must be a whole number, but it is {value}')
+        return int(value)
+    return value
+
 @dataclass(frozen=True)
 class Settings:
     "The choices of a training run."
@@ -99,6 +113,8 @@ class Settings:
     workers: int = 0 # processes that read ahead, for a cache on a slow disk; no matter of what is learned
 
     def __post_init__(self):
+        for one in fields(self):
+            object.__setattr__(self, one.name, _plain_number(one.name, one.type, getattr(self, one.name)))
         for name, (holds, need) in _limits(self).items():
             value = getattr(self, name)
             if not holds: raise ValueError(f'{name} must be {need}, but it is {value}')

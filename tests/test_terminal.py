@@ -243,3 +243,27 @@ def test_the_demonstration_refuses_at_once(tmp_path):
     for wrong, said in (('--train', '0'), '--train must be from 4'), (('--seed', '9'*21), 'seed must be from 0'):
         refused(call('mriseg_demo', '--out', tmp_path/'demo', *wrong), said)
     assert not (tmp_path/'demo').exists()
+
+# --- Results of other data, and the home folder
+
+def test_scores_of_other_data_are_not_written_over(data, model, tmp_path):
+    "Another patient may have the same name there."
+    other = write_phantoms(tmp_path/'other', 2, seed=8, shape=(48, 56, 24))
+    evaluate = ['--model', model, '--out', tmp_path/'scores', '--device', 'cpu']
+    assert call('mriseg_evaluate', data, *evaluate).returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path/'scores').rglob('*') if path.is_file()}
+    refused(call('mriseg_evaluate', other, *evaluate), 'holds another run: data was', other)
+    assert {path: path.read_bytes() for path in (tmp_path/'scores').rglob('*') if path.is_file()} == before
+
+def test_parts_of_sequences_are_refused_before_a_folder_is_claimed(data, model, tmp_path):
+    evaluate = ['--model', model, '--out', tmp_path/'scores', '--device', 'cpu']
+    refused(call('mriseg_evaluate', data, *evaluate, '--subsets'), "can't do without any of them")
+    assert not (tmp_path/'scores').exists()
+
+def test_a_tilde_is_the_home_folder(data, model, tmp_path):
+    (tmp_path/'home').mkdir()
+    predict = ['--model', model, '--out=~/masks', '--device', 'cpu']
+    result = subprocess.run(line('mriseg_predict', data, *predict), capture_output=True, text=True, env=ENV | dict(HOME=str(tmp_path/'home')), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path/'home'/'masks').glob('*_mask.nii.gz'))) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ['home']
