@@ -20,7 +20,7 @@ import numpy as np
 from safetensors.numpy import save
 from tqdm.contrib.concurrent import thread_map
 
-from .case import Case, read_case
+from .case import Case, read_case, refuse_structures
 from .files import file_hash, sweep_unfinished, written_whole
 from .fingerprint import fingerprints, shared_cases
 from .preprocess import CLIP_PERCENTILES, SPACING_TOLERANCE, Placement, check_label_values, network_images, place_head, slice_spacing, structure_masks, usual_spacing
@@ -134,6 +134,7 @@ def build_cache(
     spacing:tuple[float, float]|None=None, # mm that slices shall have along H and W; `None`: what most cases have
 ) -> list[CachedCase]: # in the order of the cases
     "Decode and preprocess every case that isn't in the cache yet, or is damaged there."
+    refuse_structures(structures)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     sweep_unfinished(folder)

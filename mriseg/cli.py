@@ -25,9 +25,9 @@ from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_setting
 from .audit import BACKENDS, audit_operators, self_test
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .cache import build_cache
-from .case import Case, as_fault
+from .case import Case, as_fault, refuse_structures
 from .finding import CaseList, find_cases
-from .checkpoint import Model, find_model, load_model, refuse_structures, save_model
+from .checkpoint import Model, find_model, load_model, save_model
 from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .dataset import SliceDataset
