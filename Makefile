@@ -23,7 +23,7 @@ $(VENV)/.done: settings.ini setup.py constraints.txt
 	@echo "Done. In this terminal: source $(VENV)/bin/activate"
 
 demo: setup
-	$(BIN)/mriseg_demo --out demo
+	$(BIN)/mriseg demo --out demo
 
 test: setup
 	@$(BIN)/python tools/gate.py

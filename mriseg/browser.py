@@ -282,7 +282,7 @@ def model_scenes(
     return {case.case_id: partial(predicted_scene, model, case, device=device, uncertainty=uncertainty) for case in cases}
 
 def folder_scenes(
-    folder:Path, # of CASE_mask.nii.gz, as mriseg_predict and mriseg_evaluate write them
+    folder:Path, # of CASE_mask.nii.gz, as mriseg predict and mriseg evaluate write them
     cases:Sequence[Case],
     structures:Mapping[str, Sequence[int]], # the same that were predicted
 ) -> Scenes:

@@ -97,7 +97,7 @@ def weights_hash(model:Model) -> str: # 16 hexadecimal digits
     for name, tensor in sorted(model.network.state_dict().items()): digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
-COPY = 'what model.safetensors holds, to be read; to change it, give options to the commands, or use mriseg_choose'
+COPY = 'what model.safetensors holds, to be read; to change it, give options to the commands, or use mriseg choose'
 
 def save_model(folder:Path, model:Model) -> Path: # of the weights
     "Write `model.safetensors`, and `model.json` beside it for people to read."
@@ -113,7 +113,7 @@ def find_model(path:Path) -> Path: # of a safetensors file
     if path.is_file(): return path
     for candidate in (path/'model.safetensors', path/'best'/'model.safetensors'):
         if candidate.is_file(): return candidate
-    raise FileNotFoundError(f'there is no model in {path}: neither model.safetensors nor best/model.safetensors; give the folder of a finished mriseg_train run')
+    raise FileNotFoundError(f'there is no model in {path}: neither model.safetensors nor best/model.safetensors; give the folder of a finished mriseg train run')
 
 def _check_facts(facts:Any) -> None:
     "Refuse facts that no training has written: they are asked which scans a model has seen."

@@ -7,18 +7,14 @@ __all__ = ['USUAL_SEQUENCES', 'parse_names', 'parse_structures', 'plain_errors',
            'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'asked_scenes', 'mriseg_browse', 'mriseg_transfer',
            'mriseg_audit', 'mriseg_demo']
 
-# %% ../nbs/18_cli.ipynb #8798e373
-import sys
-from importlib import import_module
-
 # %% ../nbs/18_cli.ipynb #4fc53f85
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from fastcore.script import call_parse
 from tqdm.auto import tqdm
 
 from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split
@@ -53,15 +49,6 @@ from .vgg16 import count_origins, read_vgg16_bn, start_from_vgg16
 from .volume import read_volume, reorient
 from .worklist import Extras, predict_cases, rule_of, write_summary
 
-# %% ../nbs/18_cli.ipynb #9ecb79bf
-if __name__ == '__main__' and '__file__' in globals(): # in a notebook there is no file
-    start = import_module('mriseg.start')
-    command = f"mriseg_{sys.argv.pop(1) if len(sys.argv) > 1 else ''}"
-    names = ', '.join(name.removeprefix('mriseg_') for name in start.LEAVES)
-    if command not in start.LEAVES: sys.exit(f'give one of {names} after mriseg.cli')
-    sys.argv[0] = command
-    sys.exit(start.run_command(command))
-
 # %% ../nbs/18_cli.ipynb #b0db238b
 def parse_names(text:str) -> tuple[str, ...]:
     "Names separated by commas: 't1,t2,flair'."
@@ -85,15 +72,15 @@ def parse_structures(text:str) -> dict[str, tuple[int, ...]]:
 
 # %% ../nbs/18_cli.ipynb #de99663a
 def _is_command() -> bool:
-    "Whether the program that runs is one of ours, not a notebook or a script of the user's."
-    return Path(sys.argv[0]).name.startswith('mriseg_')
+    "Whether the program that runs is ours, not a notebook or a script of the user's."
+    return Path(sys.argv[0]).stem == 'mriseg'
 
 _running:list[ExitStack] = [] # what the commands that run hold, the innermost last
 
 def _own(folder:Path) -> None:
     "Own a folder until the command ends; one process does it for all that share the work."
     if current_processes().first:
-        what = Path(sys.argv[0]).name if _is_command() else 'a notebook'
+        what = f'mriseg {sys.argv[1]}' if _is_command() else 'a notebook'
         _running[-1].enter_context(owned_folder(folder, what))
 
 @contextmanager
@@ -106,7 +93,7 @@ def plain_errors():
             finally: _running.pop()
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if not _is_command() or isinstance(error, RuntimeError) and not is_full(error): raise
-        if is_full(error): said = 'there is not enough memory; use a smaller --batch_size or --preset small, or a larger computer'
+        if is_full(error): said = 'there is not enough memory; use a smaller --batch-size or --preset small, or a larger computer'
         else: said = system_sentence(error) if isinstance(error, OSError) else str(error)
         said = said.replace("persons='each'", '--persons each').replace('a table with the columns case and person', '--persons TABLE with the columns case and person')
         print(printable(f'mriseg: {said}'), file=sys.stderr)
@@ -114,10 +101,6 @@ def plain_errors():
 
 # %% ../nbs/18_cli.ipynb #469da4c1
 USUAL_SEQUENCES = ('t1', 't2', 'flair')
-
-def _needed(path:Path|None, option:str) -> Path:
-    if path is None: raise ValueError(f'{option} is needed; --help says what for')
-    return Path(path)
 
 def _find(data:Path, pattern:str|None=None, persons:str|None=None) -> CaseList:
     "Find the cases, say who is who among them, and say in a line what was recognised and what was not."
@@ -169,7 +152,7 @@ def _tell_subjects(cases:Sequence[Case]) -> None:
     if len(found.doubts) > 3:
         print(f'in doubt: {len(found.doubts) - 3} more groups of names')
     if found.doubts:
-        print("if this is wrong: --persons each (all are different persons), or --persons TABLE with the columns case and person, which 'mriseg_check --out' writes")
+        print("if this is wrong: --persons each (all are different persons), or --persons TABLE with the columns case and person, which 'mriseg check --out' writes")
 
 def _tell_plan(cases:list[Case], split:Split, names:Sequence[str], classes:Mapping[str, Sequence[int]]) -> None:
     "Say what is seen, what is found, and which cases are put aside."
@@ -191,7 +174,7 @@ def _tell_if_poor(dice:float, trivial:Mapping[str, Mapping[str, float]]) -> None
     "Say so if a model is no better than what hasn't learned anything."
     scored = {name: score['dice'] for name, score in trivial.items() if score['dice'] >= 0}
     if scored and dice <= max(scored.values()):
-        print(f"WARNING: this is no better than '{max(scored, key=scored.get)}' (Dice {max(scored.values()):.3f}), which has learned nothing: train longer, with more cases, or begin from a network that knows something similar (mriseg_transfer)")
+        print(f"WARNING: this is no better than '{max(scored, key=scored.get)}' (Dice {max(scored.values()):.3f}), which has learned nothing: train longer, with more cases, or begin from a network that knows something similar (mriseg transfer)")
 
 def _refuse_inside(out:Path, data:Path) -> None:
     "Masks that are written among the cases would be taken for labels the next time."
@@ -199,13 +182,13 @@ def _refuse_inside(out:Path, data:Path) -> None:
         raise ValueError(f'{out} lies in {data}, where its masks would be taken for labels the next time; give a folder outside')
 
 # %% ../nbs/18_cli.ipynb #6f4a4390
-@call_parse
 @plain_errors()
 def mriseg_check(
     data:Path, # folder of cases or of one case, or a CSV file with a row per case
+    *,
     out:Path=None, # folder for the table of faults and a contact sheet of the cases
-    sequences:str=None, # sequences that every case must have; default: those that mriseg_train would take
-    structures:str=None, # names and label values; values that belong to none are listed; default: as in mriseg_train
+    sequences:str=None, # sequences that every case must have; default: those that mriseg train would take
+    structures:str=None, # names and label values; values that belong to none are listed; default: as in mriseg train
     valid:str=None, # ids of cases put aside with commas, or a file with these, to have scans named that are on both sides
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     persons:str=None, # who is who where names don't tell: 'each' if all cases are different persons, or a CSV table with the columns case and person
@@ -238,11 +221,11 @@ def mriseg_check(
     if to_mend: raise ValueError(f"{len(to_mend)} fault{'s' if len(to_mend) > 1 else ''} in {data} must be mended, listed above")
 
 # %% ../nbs/18_cli.ipynb #e0342bcc
-@call_parse
 @plain_errors()
 def mriseg_train(
     data:Path, # folder of cases, or a CSV file with a row per case
-    out:Path=None, # folder of the run (required): a new one, or that of the same run, which then goes on
+    *,
+    out:Path, # folder of the run: a new one, or that of the same run, which then goes on
     sequences:str=None, # what the network sees, in the order of its channels; default: t1,t2,flair, or what every case has
     structures:str=None, # what it finds: names and label values; default: as the data set names them, or whole_tumour=1,2,4
     preset:str='small', # size of the network: small, medium or paper
@@ -266,7 +249,7 @@ def mriseg_train(
     workers:int=0, # processes that read ahead, for a cache on a slow disk
 ):
     "Train a SegNet on a folder of labelled cases."
-    out, chosen, processes = _needed(out, '--out'), own_device(device), current_processes()
+    chosen, processes = own_device(device), current_processes()
     settings = Settings(epochs=epochs, minutes=minutes, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, sequence_dropout=sequence_dropout, seed=seed, precision=precision, workers=workers)
     described = describe_device(chosen, default_precision(chosen, precision))
     refuse_occupied(out)
@@ -303,7 +286,7 @@ def _tell(faults:Sequence[str], cases:Sequence[Case]) -> None:
 
 def _with_rule(model:Model, threshold:float|None, keep_largest:str|None, minimum_ml:float|None) -> Model:
     "A model that makes its masks in another way than it was told to."
-    if keep_largest not in (None, 'yes', 'no'): raise ValueError(f"--keep_largest is yes or no, but it is '{keep_largest}'")
+    if keep_largest not in (None, 'yes', 'no'): raise ValueError(f"--keep-largest is yes or no, but it is '{keep_largest}'")
     given = dict(threshold=threshold, keep_largest=None if keep_largest is None else keep_largest == 'yes', minimum_ml=minimum_ml)
     return replace(model, **{name: value for name, value in given.items() if value is not None})
 
@@ -314,12 +297,12 @@ def _choose_extras(maps:str|None, pictures:bool) -> Extras:
     return Extras('probability' in wanted, 'uncertainty' in wanted, pictures)
 
 # %% ../nbs/18_cli.ipynb #4217c318
-@call_parse
 @plain_errors()
 def mriseg_predict(
     data:Path, # folder of cases or of one case, or a CSV file with a row per case
-    model:Path=None, # folder of a run, or a model file (required)
-    out:Path=None, # folder for what is found (required): a new one, or that of the same work, which then goes on
+    *,
+    model:Path, # folder of a run, or a model file
+    out:Path, # folder for what is found: a new one, or that of the same work, which then goes on
     threshold:float=None, # probability from which a voxel is marked; default: as the model says
     keep_largest:str=None, # yes or no: keep only the largest piece of each structure; default: as the model says
     minimum_volume:float=None, # mL; smaller pieces are left out; default: as the model says
@@ -329,7 +312,7 @@ def mriseg_predict(
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Write a mask and a table of lesions for every case, on the case's own grid."
-    model, out, processes = _needed(model, '--model'), _needed(out, '--out'), current_processes()
+    processes = current_processes()
     _refuse_inside(out, data)
     chosen, trained, extras = own_device(device), _with_rule(load_model(model), threshold, keep_largest, minimum_volume), _choose_extras(maps, pictures)
     _own(out)
@@ -376,20 +359,19 @@ def _relabelled(model:Model, structures:str|None) -> Model:
         raise ValueError(f"--structures names {', '.join(classes)}, but the structures of this model are {', '.join(model.structures)}; name each of them, with its label values in these data")
     return replace(model, structures={name: classes[name] for name in model.structures})
 
-@call_parse
 @plain_errors()
 def mriseg_evaluate(
     data:Path, # folder of labelled cases, or a CSV file with a row per case
-    model:Path=None, # folder of a run, or a model file (required)
-    out:Path=None, # folder for scores.csv, scores.html and the predicted masks (required)
+    *,
+    model:Path, # folder of a run, or a model file
+    out:Path, # folder for scores.csv, scores.html and the predicted masks
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
     structures:str=None, # names as in the model, and their label values in these data; default: as in training
-    subsets:bool=False, # score every part of the sequences, for a model that was trained with --sequence_dropout
+    subsets:bool=False, # score every part of the sequences, for a model that was trained with --sequence-dropout
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Predict labelled cases, score them on whole volumes, and print the table."
-    model, out = _needed(model, '--model'), _needed(out, '--out')
     _refuse_inside(out, data)
     chosen, trained = own_device(device), _relabelled(load_model(model), structures)
     _own(out)
@@ -422,29 +404,28 @@ def mriseg_evaluate(
     _tell(faults, found)
 
 # %% ../nbs/18_cli.ipynb #1132accd
-@call_parse
 @plain_errors()
 def mriseg_choose(
     data:Path, # folder of the labelled cases that the model was trained on, or a CSV file with a row per case
-    model:Path=None, # folder of a run, or a model file (required); what is chosen is written into it
+    *,
+    model:Path, # folder of a run, or a model file; what is chosen is written into it
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Choose threshold and smallest piece by the cases put aside in training, and keep them in the model."
-    path, chosen = find_model(_needed(model, '--model')), own_device(device)
+    path, chosen = find_model(model), own_device(device)
     if path.name != 'model.safetensors': raise ValueError(f'{path} is not named model.safetensors, so what is chosen could not be written beside its description; give the folder of a run')
     _own(path.parent.parent if path.parent.name == 'best' else path.parent)
     trained = load_model(path)
     aside = [case for case in _find(data, pattern) if case.case_id in trained.facts.get('valid', {})]
-    if not aside: raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(trained.facts.get('valid', {})) or 'none'}. Without such cases nothing can be chosen, but tried: mriseg_predict --threshold 0.9 --minimum_volume 0.1 into another folder, and a look at it")
+    if not aside: raise ValueError(f"none of the cases in {data} was put aside when this model was trained; those were {', '.join(trained.facts.get('valid', {})) or 'none'}. Without such cases nothing can be chosen, but tried: mriseg predict --threshold 0.9 --minimum-volume 0.1 into another folder, and a look at it")
     better, choice = choose_rule(trained, aside, device=chosen)
     if current_processes().first: save_model(path.parent, better)
     print(f'{choice}\nkept in {path}')
 
-@call_parse
 @plain_errors()
 def mriseg_compare(
-    first:Path, # folder that mriseg_evaluate wrote for one model, or its scores.csv
+    first:Path, # folder that mriseg evaluate wrote for one model, or its scores.csv
     second:Path, # the same for another model
 ):
     "Compare two models case by case: the scores of the second minus those of the first."
@@ -453,7 +434,7 @@ def mriseg_compare(
 
 # %% ../nbs/18_cli.ipynb #f4ecd578
 def asked_scenes(
-    data:Path, # as in mriseg_browse, and all of the rest too
+    data:Path, # as in mriseg browse, and all of the rest too
     model:Path,
     *,
     masks:Path|None=None,
@@ -462,16 +443,16 @@ def asked_scenes(
     pattern:str|None=None,
     device:str|None=None,
 ) -> Scenes:
-    "What mriseg_browse shows: a function per case that makes its scene."
+    "What mriseg browse shows: a function per case that makes its scene."
     trained = load_model(model)
     found = _asked_for(_find(data, pattern), cases, trained, data)
     return folder_scenes(masks, found, trained.structures) if masks else model_scenes(trained, found, device=own_device(device), uncertainty=uncertainty)
 
-@call_parse
 @plain_errors()
 def mriseg_browse(
     data:Path, # folder of cases or of one case, or a CSV file with a row per case
-    model:Path=None, # folder of a run, or a model file (required)
+    *,
+    model:Path, # folder of a run, or a model file
     masks:Path=None, # folder of masks that were written before, by this model or by hand; they are shown instead of new predictions
     out:Path=None, # an .html file to write the cases into, instead of opening a page
     cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
@@ -482,7 +463,7 @@ def mriseg_browse(
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Look through cases slice by slice: image, prediction, truth, and where they differ."
-    model, given = _needed(model, '--model'), dict(masks=masks, cases=cases, uncertainty=uncertainty, pattern=pattern, device=device)
+    given = dict(masks=masks, cases=cases, uncertainty=uncertainty, pattern=pattern, device=device)
     if out and Path(out).suffix != '.html': raise ValueError(f'{out} must end in .html')
     if masks and uncertainty: raise ValueError('--masks shows masks that were written before, which have no uncertainty; leave one of both out')
     if not out: refuse_port(port)
@@ -528,12 +509,12 @@ def _find_unlabelled(suggest:Path, pattern:str|None) -> list[Case]:
     return unlabelled
 
 # %% ../nbs/18_cli.ipynb #06aaffd1
-@call_parse
 @plain_errors()
 def mriseg_transfer(
     data:Path, # folder of labelled cases of the new task, or a CSV file with a row per case
-    base:Path=None, # folder of a run, or a model file, to begin from (required)
-    out:Path=None, # folder of the new run (required): a new one, or that of the same transfer, which then goes on
+    *,
+    base:Path, # folder of a run, or a model file, to begin from
+    out:Path, # folder of the new run: a new one, or that of the same transfer, which then goes on
     sequences:str=None, # what the network shall see; default: the base's sequences that every case has, or else whatever every case has
     structures:str=None, # what it shall find: names and label values; default: as the data set names them, or as the base does
     valid:str=None, # share of the cases to put aside, their ids with commas, or a file with these; default: as the data set says, or a fifth from six cases on
@@ -548,11 +529,11 @@ def mriseg_transfer(
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
 ):
     "Make a network for a new task from a trained one and a few labelled cases."
-    base, out, chosen = _needed(base, '--base'), _needed(out, '--out'), own_device(device)
+    chosen = own_device(device)
     if out.resolve() in (base.resolve(), *base.resolve().parents):
         raise ValueError(f'{out} is the folder of the base itself; give a new folder')
     base = load_model(base)
-    if current_processes().count > 1: raise ValueError('mriseg_transfer trains many small networks, one after the other; start it without torchrun')
+    if current_processes().count > 1: raise ValueError('mriseg transfer trains many small networks, one after the other; start it without torchrun')
     refuse_occupied(out)
     if curve and suggest: raise ValueError('--curve makes no model to rank cases with; give --suggest without it')
     _own(out)
@@ -584,9 +565,9 @@ def mriseg_transfer(
         _tell([one.fault for one in ranked if one.fault], ranked)
 
 # %% ../nbs/18_cli.ipynb #16b2dc4c
-@call_parse
 @plain_errors()
 def mriseg_audit(
+    *,
     backend:str=None, # mps or cuda; default: both
     every:bool=False, # list every operator, not only those without a kernel
     run:bool=False, # test the device of this machine against its CPU
@@ -627,9 +608,9 @@ def _demo_picture(cases:list[Case], masks:Path, path:Path) -> None:
         outlines.append(dict(truth=label > 0, prediction=mask > 0))
     show_table(rows, ['FLAIR', 'truth', 'prediction'], row_names=[case.case_id for case in cases], outlines=outlines).savefig(path, dpi=90)
 
-@call_parse
 @plain_errors()
 def mriseg_demo(
+    *,
     out:Path=Path('demo'), # folder for everything
     train:int=20, # phantoms to learn from; a quarter of them is put aside to choose the best model
     test:int=4, # unseen phantoms to be scored
@@ -649,7 +630,7 @@ def mriseg_demo(
         else:
             print(f'making {count} phantoms in {out/"data"/part}', flush=True)
             with written_whole(out/'data'/part) as meanwhile: write_phantoms(meanwhile, count, seed=which, shape=shape)
-    mriseg_train(out/'data'/'train', out/'run', minutes=minutes, valid='0.25', seed=seed, device=device)
-    mriseg_evaluate(out/'data'/'test', out/'run', out/'scores', device=device)
+    mriseg_train(out/'data'/'train', out=out/'run', minutes=minutes, valid='0.25', seed=seed, device=device)
+    mriseg_evaluate(out/'data'/'test', model=out/'run', out=out/'scores', device=device)
     _demo_picture(find_cases(out/'data'/'test'), out/'scores'/'masks', out/'prediction.png')
-    print(f'\nlook at {out/"prediction.png"}, and open the masks in {out/"scores"/"masks"} over the images in {out/"data"/"test"}; or turn through them: mriseg_browse {out/"data"/"test"} --model {out/"run"}')
+    print(f'\nlook at {out/"prediction.png"}, and open the masks in {out/"scores"/"masks"} over the images in {out/"data"/"test"}; or turn through them: mriseg browse {out/"data"/"test"} --model {out/"run"}')

@@ -121,12 +121,12 @@ def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
 
 def read_scores(path:Path) -> list[ScoreRow]: # without what isn't in the table
     "Read what `write_scores` wrote."
-    if not Path(path).is_file(): raise FileNotFoundError(f'there is no {path}; give the folder that mriseg_evaluate wrote')
+    if not Path(path).is_file(): raise FileNotFoundError(f'there is no {path}; give the folder that mriseg evaluate wrote')
     table = read_rows(path)
     kind = {one.name: one.type for one in fields(ScoreRow)}
     value = lambda name, text: text if kind[name] is str else kind[name](text or 'nan')
     try: return [ScoreRow(**{name: value(name, line[name]) for name in COLUMNS}) for line in table]
-    except (KeyError, ValueError, TypeError) as error: raise ValueError(f'{path} is no table of scores of this version of mriseg ({error}); run mriseg_evaluate again') from None
+    except (KeyError, ValueError, TypeError) as error: raise ValueError(f'{path} is no table of scores of this version of mriseg ({error}); run mriseg evaluate again') from None
 
 def worst_first(rows:Sequence[ScoreRow]) -> list[ScoreRow]:
     "Missed cases, then wrongly marked ones, then by Dice; those without the structure in which nothing was marked come last."
@@ -189,7 +189,7 @@ COMPARED = dict(dice='Dice', sensitivity='sensitivity', precision='precision', h
 
 def _by_case(rows:Sequence[ScoreRow]) -> dict[tuple[str, str], ScoreRow]: # by structure and case
     found = {(row.structure, row.case): row for row in rows}
-    if len(found) < len(rows): raise ValueError('a table holds some case twice, so nobody can say which of its scores counts; run mriseg_evaluate again')
+    if len(found) < len(rows): raise ValueError('a table holds some case twice, so nobody can say which of its scores counts; run mriseg evaluate again')
     return found
 
 def compare_scores(

@@ -34,7 +34,7 @@ def _owner_told(folder:Path) -> str:
 @contextmanager
 def owned_folder(
     folder:Path, # made if it isn't there
-    what:str, # that is done with it, for others to read: 'mriseg_train'
+    what:str, # that is done with it, for others to read: 'mriseg train'
 ) -> Iterator[None]:
     "Own a folder while the context lasts, or say who does."
     folder = Path(folder)

@@ -33,7 +33,7 @@ def present_sequences(
     present = tuple(name for name in model.sequences if name in case.sequences)
     missing = [name for name in model.sequences if name not in present]
     if missing and not (model.any_sequences and present):
-        raise ValueError(f"case {case.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}; add the file or use a model without it" + (', or train one that can do without, with --sequence_dropout 0.5' if present else ''))
+        raise ValueError(f"case {case.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}; add the file or use a model without it" + (', or train one that can do without, with --sequence-dropout 0.5' if present else ''))
     return present
 
 def read_unlabelled(model:Model, case:Case) -> Examination:

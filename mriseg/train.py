@@ -204,8 +204,8 @@ def weight_warning(
 ) -> str: # empty if all is well
     "Say so when a positive weight pulls the network towards marking nothing, or everything."
     for weight, asked in zip(set_by_hand.tolist(), balanced.tolist()):
-        if weight < 1: return f'the positive weight is {weight:g}, so the structure counts less than the background, which pulls the network towards marking nothing; the data ask for {asked:.1f}: leave --pos_weight out, or set it above 1'
-        if weight > 20*asked: return f'the positive weight is {weight:g}, which pulls the network towards marking everything; the data ask for {asked:.1f}: leave --pos_weight out, or set a lower one'
+        if weight < 1: return f'the positive weight is {weight:g}, so the structure counts less than the background, which pulls the network towards marking nothing; the data ask for {asked:.1f}: leave --pos-weight out, or set it above 1'
+        if weight > 20*asked: return f'the positive weight is {weight:g}, which pulls the network towards marking everything; the data ask for {asked:.1f}: leave --pos-weight out, or set a lower one'
     return ''
 
 # %% ../nbs/11_train.ipynb #bad4a3aa

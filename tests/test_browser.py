@@ -364,7 +364,7 @@ def test_a_page_without_python_is_turned_through(browser, tmp_path):
     assert not wrong, wrong
 
 def test_a_page_of_its_own(browser, tmp_path):
-    "mriseg_browse serves a page with the browser in it."
+    "mriseg browse serves a page with the browser in it."
     pytest.importorskip('voila', reason='Voilà is not installed, which serves this page')
     import torch
     from mriseg.checkpoint import Model, save_model
@@ -374,7 +374,7 @@ def test_a_page_of_its_own(browser, tmp_path):
     data, port = write_phantoms(tmp_path/'data', 1, seed=2, shape=(48, 56, 16)), free_port()
     save_model(tmp_path/'run', Model(SegNet(SegNetConfig(3, 1, widths=(4, 8), depths=(1, 1))), ('t1', 't2', 'flair'), dict(tumour=(1, 2, 4))))
     page, wrong = new_page(browser)
-    command = [str(Path(sys.executable).with_name('mriseg_browse')), data, '--model', tmp_path/'run', '--port', str(port), '--no_open', '--device', 'cpu']
+    command = [str(Path(sys.executable).with_name('mriseg')), 'browse', data, '--model', tmp_path/'run', '--port', str(port), '--no-open', '--device', 'cpu']
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True) as process:
         try:
             said = next(line for line in process.stdout if 'the page is at' in line)

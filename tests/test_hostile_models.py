@@ -115,6 +115,6 @@ def test_the_trap_would_have_worked(tmp_path):
 def test_a_command_refuses_them_too(good, tmp_path):
     for name in ('pickle.pt', 'half.safetensors', 'nan.safetensors'):
         (tmp_path/name).write_bytes(FILES[name](good, tmp_path/'ran'))
-        result = subprocess.run([Path(sys.executable).with_name('mriseg_predict'), tmp_path/'cases', '--model', tmp_path/name, '--out', tmp_path/'masks', '--device', 'cpu'], text=True, capture_output=True)
+        result = subprocess.run([Path(sys.executable).with_name('mriseg'), 'predict', tmp_path/'cases', '--model', tmp_path/name, '--out', tmp_path/'masks', '--device', 'cpu'], text=True, capture_output=True)
         assert result.returncode == 1 and result.stderr.startswith(f'mriseg: {tmp_path/name}') and 'Traceback' not in result.stderr, result.stderr
     assert not (tmp_path/'ran').exists() and not (tmp_path/'masks').exists()

@@ -18,16 +18,16 @@ WORDS = ('', ' ', ',', 'x\ny', '../..', '\x1b[31m')   # what no option that want
 
 ODD = {   # by command and option; DATA, RUN, OUT, NOTE (a file) and LINK (to nothing) stand for paths
     'train': {
-        '--epochs': ('0', '-1', '100001', '1.5', 'many', *NUMBERS), '--minutes': ('0', '20161', '1e-9', *NUMBERS), '--batch_size': ('0', '4097', '5000000', *NUMBERS),
-        '--learning_rate': ('0', '11', '1e30', *NUMBERS), '--pos_weight': ('0', '1e7', *NUMBERS), '--augmentation': ('5.1', '1000', *NUMBERS),
-        '--sequence_dropout': ('1.1', '100', *NUMBERS), '--seed': ('4294967296', '9'*21, '0.5', *NUMBERS), '--workers': ('500', *NUMBERS),
+        '--epochs': ('0', '-1', '100001', '1.5', 'many', *NUMBERS), '--minutes': ('0', '20161', '1e-9', *NUMBERS), '--batch-size': ('0', '4097', '5000000', *NUMBERS),
+        '--learning-rate': ('0', '11', '1e30', *NUMBERS), '--pos-weight': ('0', '1e7', *NUMBERS), '--augmentation': ('5.1', '1000', *NUMBERS),
+        '--sequence-dropout': ('1.1', '100', *NUMBERS), '--seed': ('4294967296', '9'*21, '0.5', *NUMBERS), '--workers': ('500', *NUMBERS),
         '--structures': ('a', 'a=', '=1', 'a=0', 'a=1,A=2', 'a=1,a=2', 'a=²', 'a=1;b=2', 'a=-1', 'a=1.5', '../x=1', 'a:b=1', 'bone=9', 'a=99999999999999999999', *WORDS),
         '--sequences': ('pd', 't1,t1', 't1;t2', 'T1,t1', 'seg', 'label', *WORDS), '--preset': ('huge', 'Small', *WORDS), '--optimizer': ('adam', 'SGD', *WORDS),
         '--precision': ('fp8', 'fp16', *WORDS), '--device': ('gpu', 'tpu', 'cuda:99', 'cpu:7', *WORDS), '--encoder': ('none.pth', 'imagenet', *WORDS),
         '--valid': ('0', '1', '1.5', '-0.2', 'nan', 'inf', 'nobody', f'{FIRST},nobody', 'DATA', 'NOTE', *WORDS), '--pattern': ('{case}', '{x}', '{case', 'nothing', '{case}/{case}', *WORDS),
         '--out': ('DATA', 'NOTE', 'NOTE/x', 'LINK', '/dev/null/x', 'n'*300, '', ' '), '--cache': ('NOTE', 'NOTE/x', 'LINK/x', '/dev/null', 'n'*300, '')},
     'check': {'--structures': ('a=0', 'a', 'a=²', ''), '--sequences': ('pd', 't1,t1', ''), '--valid': ('nobody.txt', 'DATA', 'NOTE', ''), '--out': ('NOTE', '/dev/null/x', 'LINK/x', ''), '--pattern': ('{x}', '{case', '')},
-    'predict': {'--threshold': ('0', '1', '1.5', *NUMBERS), '--minimum_volume': ('1e7', *NUMBERS), '--keep_largest': ('maybe', 'True', *WORDS), '--maps': ('heat', 'probability;uncertainty', *WORDS),
+    'predict': {'--threshold': ('0', '1', '1.5', *NUMBERS), '--minimum-volume': ('1e7', *NUMBERS), '--keep-largest': ('maybe', 'True', *WORDS), '--maps': ('heat', 'probability;uncertainty', *WORDS),
                 '--model': ('nowhere', 'NOTE', 'DATA', 'TENSORS', ''), '--out': ('DATA', 'DATA/deep', 'NOTE', '/dev/null/x', ''), '--device': ('gpu', 'cuda:99', ''), '--pattern': ('{x}', '')},
     'evaluate': {'--cases': ('valid', 'nobody.txt', 'DATA', 'NOTE', ''), '--model': ('nowhere', 'NOTE', ''), '--out': ('DATA', 'NOTE', '/dev/null/x', ''), '--device': ('gpu', ''), '--subsets': ('yes', None)},
     'choose': {'--model': ('nowhere', 'RUN', 'NOTE', ''), '--device': ('gpu', '')},
@@ -40,7 +40,7 @@ ODD = {   # by command and option; DATA, RUN, OUT, NOTE (a file) and LINK (to no
 }
 ACCEPTED = [   # odd, but meant: a training begins
     ('train', '--structures', 'a=1,1'), ('train', '--structures', 'whole tumour=1,2,4'), ('train', '--structures', 'whole=1,2,4,core=1,4'), ('train', '--structures', ' a = 1 '), ('train', '--structures', 'a=٤'),
-    ('train', '--sequences', 'FLAIR'), ('train', '--sequences', 't1,'), ('train', '--valid', f' {FIRST[:-1]}2 '), ('train', '--learning_rate', '1E-3'), ('train', '--minutes', '20160'), ('train', '--seed', '4294967295'), ('train', '--valid', '0.0001'), ('train', '--batch_size', '9')]
+    ('train', '--sequences', 'FLAIR'), ('train', '--sequences', 't1,'), ('train', '--valid', f' {FIRST[:-1]}2 '), ('train', '--learning-rate', '1E-3'), ('train', '--minutes', '20160'), ('train', '--seed', '4294967295'), ('train', '--valid', '0.0001'), ('train', '--batch-size', '9')]
 
 class Begun(BaseException):
     "A step of training was about to be done."
@@ -64,9 +64,9 @@ def typed(places, monkeypatch, capsys):
     monkeypatch.setattr(mriseg.train, 'training_step', begun)
     monkeypatch.chdir(places['home'])
     def type_line(command, *arguments):
-        monkeypatch.setattr(sys, 'argv', [f'mriseg_{command}', *arguments])
+        monkeypatch.setattr(sys, 'argv', ['mriseg', command, *arguments])
         with warnings.catch_warnings():
-            try: status = mriseg.start.run_command(f'mriseg_{command}') or 0
+            try: status = mriseg.start.main() or 0
             except SystemExit as end: status = end.code
             except Begun: status = 'a step of training'
         out, said = capsys.readouterr()
@@ -77,7 +77,7 @@ def usual(command, places):
     "What makes a command complete."
     data, out = [str(places['DATA'])], ['--out', str(places['home']/'out')]
     model = ['--model', str(places['RUN'])]
-    return dict(train=[*data, *out, '--cache', str(places['home']/'cache'), '--device', 'cpu', '--batch_size', '4'], check=data, predict=[*data, *model, *out, '--device', 'cpu'], evaluate=[*data, *model, *out, '--device', 'cpu'],
+    return dict(train=[*data, *out, '--cache', str(places['home']/'cache'), '--device', 'cpu', '--batch-size', '4'], check=data, predict=[*data, *model, *out, '--device', 'cpu'], evaluate=[*data, *model, *out, '--device', 'cpu'],
                 choose=[*data, *model, '--device', 'cpu'], compare=[], browse=[*data, *model, '--device', 'cpu'], audit=[], demo=[*out],
                 transfer=[*data, '--base', str(places['RUN']), *out, '--cache', str(places['home']/'cache'), '--device', 'cpu'])[command]
 
@@ -98,7 +98,7 @@ def lines(places):
 def complaint(status, out, said):
     "What is wrong with the way in which a command ended."
     last = said.strip().splitlines() or ['']
-    usage = said.startswith('usage: mriseg_') and last[-1].startswith('mriseg_') and ': error: ' in last[-1]
+    usage = said.startswith('usage: mriseg ') and last[-1].startswith('mriseg ') and ': error: ' in last[-1]
     if status not in (1, 2): return f'ended with {status}'
     if not usage and (not said.startswith('mriseg: ') or len(re.findall('^mriseg: ', said, re.M)) != 1): return 'is no sentence'
     if re.search(r'Traceback|Errno|\w+Error:|invalid literal|Overflow|<class|out of bounds|\x1b', said): return 'is raw'
@@ -109,9 +109,9 @@ def test_each_of_them_ends_with_one_sentence(places, typed):
     for command, arguments, odd in all_lines:
         try: status, out, said = typed(command, *arguments)
         except Exception as error: status, out, said = f'{type(error).__name__}', '', str(error)   # a traceback, in a terminal
-        if what := complaint(status, out, said): wrong.append(f'mriseg_{command} … {odd}: {what}: {said}')
+        if what := complaint(status, out, said): wrong.append(f'mriseg {command} … {odd}: {what}: {said}')
         if (places['home']/'out').exists():   # which a training that is out of time at once has claimed by then
-            if '1e-9' not in odd: wrong.append(f'mriseg_{command} … {odd}: wrote something')
+            if '1e-9' not in odd: wrong.append(f'mriseg {command} … {odd}: wrote something')
             shutil.rmtree(places['home']/'out')
     assert not wrong, '\n'.join([f'{len(wrong)} of {len(all_lines)}', *wrong])
     assert len(all_lines) >= 160

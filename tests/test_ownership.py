@@ -35,7 +35,7 @@ def typed(command, home, out, seed):
     common = ['--out', str(out), '--device', 'cpu']
     course = ['--cache', str(home/'cache'), '--seed', str(seed)]
     return dict(
-        train=[data, *common, *course, '--epochs', '2', '--batch_size', '4'],
+        train=[data, *common, *course, '--epochs', '2', '--batch-size', '4'],
         predict=[many, '--model', model, *common, '--threshold', str(0.5 + seed/100)],
         evaluate=[many, '--model', model, *common],
         transfer=[data, '--base', model, *common, *course, '--minutes', '0.02'])[command]
@@ -51,8 +51,8 @@ def start(command, arguments, log):
         tqdm.set_lock(RLock())   # the usual one is lost to all if a process is killed while it holds it
         stream = open(log, 'w', buffering=1)
         sys.stdout = sys.stderr = stream
-        sys.argv = [f'mriseg_{command}', *arguments]
-        status = mriseg.start.run_command(f'mriseg_{command}') or 0
+        sys.argv = ['mriseg', command, *arguments]
+        status = mriseg.start.main() or 0
     except SystemExit as end:
         status = end.code or 0
     finally:
@@ -84,7 +84,7 @@ def test_two_at_once(command, places, tmp_path):
         assert sorted(status) == [0, 1] or status == [0, 0] and command == 'evaluate', (status, told)   # the same scores again are fine
         loser = told[status.index(1)] if 1 in status else ''
         assert 'Traceback' not in ''.join(told), told
-        owned = f'mriseg_{command} \\(process \\d+ on .*\\) has been writing into {re.escape(str(out))} since 20'
+        owned = f'mriseg {command} \\(process \\d+ on .*\\) has been writing into {re.escape(str(out))} since 20'
         if re.search(owned, loser):
             refused += 1
         else:   # the first had come to its end by then

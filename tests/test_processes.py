@@ -104,7 +104,7 @@ def test_one_writer(both):
     assert sorted(p.name for p in (home/'run1').iterdir()) == sorted(p.name for p in (home/'run2').iterdir())
     assert all(tensor.isfinite().all() for tensor in load_tensors(home/'run2'/'best'/'model.safetensors')[0].values())
 
-def command(count, data, out, *more): return torchrun(count, '-m', 'mriseg.cli', 'train', data, '--out', out, '--batch_size', '4', '--device', 'cpu', '--valid', '0.3', *more)
+def command(count, data, out, *more): return torchrun(count, '-m', 'mriseg.cli', 'train', data, '--out', out, '--batch-size', '4', '--device', 'cpu', '--valid', '0.3', *more)
 
 def test_one_process_killed_ends_the_other_and_the_run_goes_on(data, tmp_path):
     out = tmp_path/'run'

@@ -149,7 +149,7 @@ def test_interrupted_twice_it_ends_at_once(cached, tmp_path, monkeypatch):
 
 def test_a_command_killed_in_the_middle_of_a_pass(tmp_path):
     data = write_phantoms(tmp_path/'data', 5, seed=7, shape=(64, 80, 24))
-    command = [Path(sysconfig.get_path('scripts'))/'mriseg_train', data, '--out', tmp_path/'killed', '--epochs', '3', '--batch_size', '4', '--device', 'cpu', '--valid', '0.3']
+    command = [Path(sysconfig.get_path('scripts'))/'mriseg', 'train', data, '--out', tmp_path/'killed', '--epochs', '3', '--batch-size', '4', '--device', 'cpu', '--valid', '0.3']
     def start(): return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     process = start()
     for line in process.stdout:

@@ -13,13 +13,13 @@ from mriseg.segnet import SegNet, SegNetConfig
 
 ENV = {**os.environ, 'TQDM_DISABLE': '1'}
 
-def line(name, *arguments, first=''):
-    "What pip's program for a command does, with the package that these tests import."
-    program = f'{first}\nimport sys; sys.argv[0] = "{name}"\nfrom mriseg.start import {name}\nsys.exit({name}())'
+def line(*arguments, first=''):
+    "What pip's program does, with the package that these tests import."
+    program = f'{first}\nimport sys; sys.argv[0] = "mriseg"\nfrom mriseg.start import main\nsys.exit(main())'
     return [sys.executable, '-c', program, *map(str, arguments)]
 
-def call(name, *arguments, first='', **more):
-    return subprocess.run(line(name, *arguments, first=first), capture_output=True, text=True, env=ENV | more)
+def call(*arguments, first='', **more):
+    return subprocess.run(line(*arguments, first=first), capture_output=True, text=True, env=ENV | more)
 
 def refused(result, *words):
     "One sentence, status 1, no traceback."
@@ -55,7 +55,7 @@ def test_the_page_ends_with_its_command(data, model, tmp_path, number):
     pytest.importorskip('voila', reason='Voilà is not installed, which serves this page')
     port, places = free_port(), tmp_path/'temporary'
     places.mkdir()
-    command = line('mriseg_browse', data, '--model', model, '--no_open', '--port', port, '--device', 'cpu')
+    command = line('browse', data, '--model', model, '--no-open', '--port', port, '--device', 'cpu')
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENV | dict(TMPDIR=str(places)))
     below = []
     try:
@@ -82,17 +82,17 @@ def test_the_page_ends_with_its_command(data, model, tmp_path, number):
 
 def test_a_port_that_can_not_be(data, model, tmp_path):
     for port in (-1, 99999999):
-        refused(call('mriseg_browse', tmp_path/'nowhere', '--model', model, '--port', port), 'the port is a number from 1024 to 65535', port)
+        refused(call('browse', tmp_path/'nowhere', '--model', model, '--port', port), 'the port is a number from 1024 to 65535', port)
     with socket.create_server(('127.0.0.1', 0)) as other:
         port = other.getsockname()[1]
-        refused(call('mriseg_browse', tmp_path/'nowhere', '--model', model, '--port', port), f'port {port} is taken by another program; give another, such as')
+        refused(call('browse', tmp_path/'nowhere', '--model', model, '--port', port), f'port {port} is taken by another program; give another, such as')
 
 # --- Streams
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='there is no sh')
 @pytest.mark.parametrize('closed', ['2>&-', '1>&-', '0<&- 1>&- 2>&-'])
 def test_predicting_without_streams(data, model, tmp_path, closed):
-    command = line('mriseg_predict', data, '--model', model, '--out', tmp_path/'masks', '--device', 'cpu')
+    command = line('predict', data, '--model', model, '--out', tmp_path/'masks', '--device', 'cpu')
     shown = {name: value for name, value in os.environ.items() if name != 'TQDM_DISABLE'}   # with progress bars, which go to the closed stream
     result = subprocess.run(['sh', '-c', f'exec "$0" "$@" {closed}', *command], env=shown, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -103,17 +103,17 @@ def test_predicting_without_streams(data, model, tmp_path, closed):
 def test_commands_without_a_stream_of_python(data, model, tmp_path, name):
     first = f'import sys; sys.{name} = None'
     def done(command, *arguments): assert call(command, *arguments, first=first).returncode == 0, command
-    done('mriseg_check', data, '--out', tmp_path/'checked')
-    assert call('mriseg_check', tmp_path/'nowhere', first=first).returncode == 1
-    done('mriseg_browse', data, '--model', model, '--out', tmp_path/'page.html', '--device', 'cpu')
+    done('check', data, '--out', tmp_path/'checked')
+    assert call('check', tmp_path/'nowhere', first=first).returncode == 1
+    done('browse', data, '--model', model, '--out', tmp_path/'page.html', '--device', 'cpu')
     assert (tmp_path/'page.html').exists()
     if name == 'stdout': return   # the others meet it in the same place
-    done('mriseg_train', data, '--out', tmp_path/'run', '--epochs', 1, '--batch_size', 4, '--device', 'cpu', '--valid', '0.5')
-    done('mriseg_predict', data, '--model', tmp_path/'run', '--out', tmp_path/'masks', '--device', 'cpu')
-    done('mriseg_evaluate', data, '--model', tmp_path/'run', '--out', tmp_path/'scores', '--device', 'cpu')
-    done('mriseg_choose', data, '--model', tmp_path/'run', '--device', 'cpu')
-    done('mriseg_compare', tmp_path/'scores', tmp_path/'scores')
-    done('mriseg_audit', '--backend', 'mps')
+    done('train', data, '--out', tmp_path/'run', '--epochs', 1, '--batch-size', 4, '--device', 'cpu', '--valid', '0.5')
+    done('predict', data, '--model', tmp_path/'run', '--out', tmp_path/'masks', '--device', 'cpu')
+    done('evaluate', data, '--model', tmp_path/'run', '--out', tmp_path/'scores', '--device', 'cpu')
+    done('choose', data, '--model', tmp_path/'run', '--device', 'cpu')
+    done('compare', tmp_path/'scores', tmp_path/'scores')
+    done('audit', '--backend', 'mps')
     assert (tmp_path/'scores'/'scores.csv').exists()
 
 @pytest.fixture(scope='module')
@@ -129,19 +129,19 @@ def renamed(data, tmp_path_factory):
 
 def test_names_that_the_terminal_does_not_know(renamed, model, tmp_path):
     plain = dict(LC_ALL='POSIX', PYTHONIOENCODING='ascii')
-    result = call('mriseg_predict', renamed, '--model', model, '--out', tmp_path/'masks', '--device', 'cpu', **plain)
+    result = call('predict', renamed, '--model', model, '--out', tmp_path/'masks', '--device', 'cpu', **plain)
     assert result.returncode == 0, result.stderr
     assert r'Jos\xe9: ' in result.stdout
     assert sorted(path.name for path in (tmp_path/'masks').glob('*_mask.nii.gz')) == ['José_mask.nii.gz', '患者一_mask.nii.gz']
-    refused(call('mriseg_check', renamed/'Zoë', **plain), r'Zo\xeb')
+    refused(call('check', renamed/'Zoë', **plain), r'Zo\xeb')
 
 def test_letters_without_a_font_are_not_worth_a_warning(renamed, model, tmp_path):
-    for command, more in dict(mriseg_check=(), mriseg_predict=('--model', model, '--pictures', '--device', 'cpu'), mriseg_evaluate=('--model', model, '--device', 'cpu')).items():
+    for command, more in dict(mriseg check=(), mriseg predict=('--model', model, '--pictures', '--device', 'cpu'), mriseg evaluate=('--model', model, '--device', 'cpu')).items():
         result = call(command, renamed, '--out', tmp_path/command, *more)
         assert result.returncode == 0 and result.stderr == '', result.stderr
 
 def test_a_reader_that_has_enough(data):
-    command = subprocess.Popen(line('mriseg_check', data), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV | dict(PYTHONUNBUFFERED='1'))
+    command = subprocess.Popen(line('check', data), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV | dict(PYTHONUNBUFFERED='1'))
     command.stdout.close()
     said = command.stderr.read().decode()
     command.stderr.close()
@@ -162,7 +162,7 @@ def test_interrupted_while_it_is_loaded(data):
     "As soon as the first line of the program runs: before that Python itself is being loaded."
     rng, first, early = random.Random(0), 'import sys; print("begun", flush=True)', 0
     for _ in range(12):
-        process = subprocess.Popen(line('mriseg_check', data, first=first), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+        process = subprocess.Popen(line('check', data, first=first), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
         process.stdout.readline()
         time.sleep(rng.uniform(0.15, 2))
         process.send_signal(signal.SIGINT)
@@ -173,10 +173,10 @@ def test_interrupted_while_it_is_loaded(data):
     assert early >= 6
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has other signals')
-@pytest.mark.parametrize('command, wanted', dict(mriseg_check='begins anew', mriseg_evaluate='begins anew', mriseg_predict='does what is left').items())
+@pytest.mark.parametrize('command, wanted', dict(mriseg check='begins anew', mriseg evaluate='begins anew', mriseg predict='does what is left').items())
 def test_what_an_interruption_leaves(data, model, tmp_path, command, wanted):
     "Interrupted when it says its first line, which is when the cases were found."
-    more = [] if command == 'mriseg_check' else ['--model', model, '--device', 'cpu']
+    more = [] if command == 'check' else ['--model', model, '--device', 'cpu']
     slow = 'import time\nfrom mriseg.volume import *\nimport mriseg.volume as v\nread = v.read_volume\n'
     slow += 'def slowly(*args, **kwargs): time.sleep(1); return read(*args, **kwargs)\nv.read_volume = slowly'
     process = subprocess.Popen(line(command, data, '--out', tmp_path/'out', *more, first=slow), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV | dict(PYTHONUNBUFFERED='1'))
@@ -188,7 +188,7 @@ def test_what_an_interruption_leaves(data, model, tmp_path, command, wanted):
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has other signals')
 def test_a_training_that_is_interrupted_says_what_is_saved(data, tmp_path):
-    command = line('mriseg_train', data, '--out', tmp_path/'run', '--minutes', 5, '--batch_size', 4, '--device', 'cpu', '--valid', '0.5')
+    command = line('train', data, '--out', tmp_path/'run', '--minutes', 5, '--batch-size', 4, '--device', 'cpu', '--valid', '0.5')
     for saved in (False, True):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
         for text in process.stdout:
@@ -201,19 +201,19 @@ def test_a_training_that_is_interrupted_says_what_is_saved(data, tmp_path):
 # --- Arguments and disks
 
 @pytest.mark.parametrize('command, options', [
-    ('mriseg_evaluate', ('--cases', '--pattern', '--device', '--out', '--model')), ('mriseg_train', ('--structures', '--sequences', '--valid', '--cache', '--out')),
-    ('mriseg_audit', ('--backend',)), ('mriseg_check', ('--out', '--valid')), ('mriseg_demo', ('--out',))])
+    ('evaluate', ('--cases', '--pattern', '--device', '--out', '--model')), ('train', ('--structures', '--sequences', '--valid', '--cache', '--out')),
+    ('audit', ('--backend',)), ('check', ('--out', '--valid')), ('demo', ('--out',))])
 def test_an_empty_argument_is_refused(command, options, tmp_path):
     for option in options:
-        for typed in ([option, ''], [f'{option}=']): refused(call(command, *([] if command in ('mriseg_audit', 'mriseg_demo') else [tmp_path]), *typed), f'{option} is empty')
+        for typed in ([option, ''], [f'{option}=']): refused(call(command, *([] if command in ('audit', 'demo') else [tmp_path]), *typed), f'{option} is empty')
 
-@pytest.mark.parametrize('command, option', [('mriseg_check', '--out'), ('mriseg_train', '--out'), ('mriseg_train', '--cache'), ('mriseg_predict', '--out'), ('mriseg_evaluate', '--out'),
-                                             ('mriseg_browse', '--out'), ('mriseg_transfer', '--out'), ('mriseg_transfer', '--cache'), ('mriseg_demo', '--out')])
+@pytest.mark.parametrize('command, option', [('check', '--out'), ('train', '--out'), ('train', '--cache'), ('predict', '--out'), ('evaluate', '--out'),
+                                             ('browse', '--out'), ('transfer', '--out'), ('transfer', '--cache'), ('demo', '--out')])
 def test_a_place_that_can_not_be_written_to(data, tmp_path, command, option, read_only):
     (tmp_path/'note').touch()
-    given = [] if command == 'mriseg_demo' else [data]
+    given = [] if command == 'demo' else [data]
     for place, said in ((tmp_path/'note'/'x', 'is a file where a folder is needed'), (read_only/'x', 'nothing can be written in')):
-        place = place/'page.html' if command == 'mriseg_browse' else place
+        place = place/'page.html' if command == 'browse' else place
         result = call(command, *given, option, place)
         refused(result, option, said)
         assert result.stdout == ''   # nothing was read for that
@@ -233,15 +233,15 @@ def test_a_full_disk_is_named(data, model, small_disk):
         try:
             while True: file.write(bytes(4096))
         except OSError: pass
-    for command, out in dict(mriseg_evaluate='scores', mriseg_browse='page.html', mriseg_check='checked').items():
-        more = () if command == 'mriseg_check' else ('--model', model, '--device', 'cpu')
+    for command, out in dict(mriseg evaluate='scores', mriseg browse='page.html', mriseg check='checked').items():
+        more = () if command == 'check' else ('--model', model, '--device', 'cpu')
         result = call(command, data, '--out', small_disk/out, *more)
         assert result.returncode == 1 and 'Errno' not in result.stderr and 'Traceback' not in result.stderr, result.stderr
         assert str(small_disk) in result.stderr and 'make room' in result.stderr, result.stderr
 
 def test_the_demonstration_refuses_at_once(tmp_path):
     for wrong, said in (('--train', '0'), '--train must be from 4'), (('--seed', '9'*21), 'seed must be from 0'):
-        refused(call('mriseg_demo', '--out', tmp_path/'demo', *wrong), said)
+        refused(call('demo', '--out', tmp_path/'demo', *wrong), said)
     assert not (tmp_path/'demo').exists()
 
 # --- Results of other data, and the home folder
@@ -250,20 +250,20 @@ def test_scores_of_other_data_are_not_written_over(data, model, tmp_path):
     "Another patient may have the same name there."
     other = write_phantoms(tmp_path/'other', 2, seed=8, shape=(48, 56, 24))
     evaluate = ['--model', model, '--out', tmp_path/'scores', '--device', 'cpu']
-    assert call('mriseg_evaluate', data, *evaluate).returncode == 0
+    assert call('evaluate', data, *evaluate).returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path/'scores').rglob('*') if path.is_file()}
-    refused(call('mriseg_evaluate', other, *evaluate), 'holds another run: data was', other)
+    refused(call('evaluate', other, *evaluate), 'holds another run: data was', other)
     assert {path: path.read_bytes() for path in (tmp_path/'scores').rglob('*') if path.is_file()} == before
 
 def test_parts_of_sequences_are_refused_before_a_folder_is_claimed(data, model, tmp_path):
     evaluate = ['--model', model, '--out', tmp_path/'scores', '--device', 'cpu']
-    refused(call('mriseg_evaluate', data, *evaluate, '--subsets'), "can't do without any of them")
+    refused(call('evaluate', data, *evaluate, '--subsets'), "can't do without any of them")
     assert not (tmp_path/'scores').exists()
 
 def test_a_tilde_is_the_home_folder(data, model, tmp_path):
     (tmp_path/'home').mkdir()
     predict = ['--model', model, '--out=~/masks', '--device', 'cpu']
-    result = subprocess.run(line('mriseg_predict', data, *predict), capture_output=True, text=True, env=ENV | dict(HOME=str(tmp_path/'home')), cwd=tmp_path)
+    result = subprocess.run(line('predict', data, *predict), capture_output=True, text=True, env=ENV | dict(HOME=str(tmp_path/'home')), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path/'home'/'masks').glob('*_mask.nii.gz'))) == 4
     assert [path.name for path in tmp_path.iterdir()] == ['home']

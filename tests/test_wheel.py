@@ -6,14 +6,16 @@ from pathlib import Path
 
 import nibabel, numpy, pytest
 
+from mriseg.start import LEAVES
+
 ROOT = Path(__file__).resolve().parent.parent
 settings = ConfigParser(delimiters=['='])
 settings.read(ROOT/'settings.ini', encoding='utf-8')
-COMMANDS = [script.split('=')[0] for script in settings['DEFAULT']['console_scripts'].split()]
 
-def run(*command, cwd):
-    "What a command printed; its whole output is the message where it fails. Never run in the checkout, whose mriseg would be imported."
-    result = subprocess.run([str(part) for part in command], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def run(*command, cwd, **env):
+    "What a command printed, or all of it as the message where it fails. Never in the checkout, whose mriseg would be imported."
+    everything = dict(text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    result = subprocess.run([str(part) for part in command], cwd=cwd, env={**os.environ, **env}, **everything)
     assert result.returncode == 0, f'{command} ended with {result.returncode}:\n{result.stdout}'
     return result.stdout
 
@@ -51,20 +53,40 @@ def test_modules(wheel, bin_folder, tmp_path):
     code = f'import importlib, mriseg\nfor name in {modules}: importlib.import_module(name)\nprint(mriseg.__file__)'
     assert str(bin_folder.parent) in run(bin_folder/'python', '-c', code, cwd=tmp_path)
 
-@pytest.mark.parametrize('command', COMMANDS)
+@pytest.mark.parametrize('command', LEAVES)
 def test_help(command, bin_folder, tmp_path):
-    assert command in run(bin_folder/command, '--help', cwd=tmp_path)
+    assert f'usage: mriseg {command}' in run(bin_folder/'mriseg', command, '--help', cwd=tmp_path)
 
-def test_train_predict_and_look(bin_folder, tmp_path):
+def test_overview(bin_folder, tmp_path):
+    told = run(bin_folder/'mriseg', '--help', cwd=tmp_path)
+    assert [line.split()[0] for line in told.splitlines() if line.startswith('  ')] == list(LEAVES)
+
+def train_predict_and_look(bin_folder, tmp_path, **env):
     make = 'from mriseg.phantom import write_phantoms; write_phantoms("data", 4, seed=7, shape=(48, 56, 24))'
-    run(bin_folder/'python', '-c', make, cwd=tmp_path)
-    run(bin_folder/'mriseg_train', 'data', '--out', 'run', '--preset', 'small', '--epochs', '1', '--batch_size', '4', '--device', 'cpu', cwd=tmp_path)
-    run(bin_folder/'mriseg_predict', 'data', '--model', 'run', '--out', 'masks', cwd=tmp_path)
+    run(bin_folder/'python', '-c', make, cwd=tmp_path, **env)
+    mriseg, cpu = bin_folder/'mriseg', ('--device', 'cpu')
+    quick = ('--preset', 'small', '--epochs', '1', '--batch-size', '4', '--learning_rate', '1e-3')   # either way
+    run(mriseg, 'train', 'data', '--out', 'run', *quick, *cpu, cwd=tmp_path, **env)
+    run(mriseg, 'predict', 'data', '--model', 'run', '--out', 'masks', cwd=tmp_path, **env)
     cases = sorted(path for path in (tmp_path/'data').iterdir() if path.is_dir())
     assert len(cases) == 4
     for case in cases:
-        image, mask = nibabel.load(next(case.glob('*_flair.nii*'))), nibabel.load(tmp_path/'masks'/f'{case.name}_mask.nii.gz')
+        image = nibabel.load(next(case.glob('*_flair.nii*')))
+        mask = nibabel.load(tmp_path/'masks'/f'{case.name}_mask.nii.gz')
         assert mask.shape == image.shape
         numpy.testing.assert_allclose(mask.affine, image.affine)
-    run(bin_folder/'mriseg_browse', 'data', '--model', 'run', '--out', 'look.html', '--device', 'cpu', cwd=tmp_path)   # the script that draws slices is in the wheel too
+    run(mriseg, 'evaluate', 'data', '--model', 'run', '--out', 'scores', *cpu, cwd=tmp_path, **env)
+    run(mriseg, 'browse', 'data', '--model', 'run', '--out', 'look.html', *cpu, cwd=tmp_path, **env)   # with its script
     assert (tmp_path/'look.html').read_text().count('standalone(root, "') == 4
+
+def test_train_predict_and_look(bin_folder, tmp_path): train_predict_and_look(bin_folder, tmp_path)
+
+def test_with_the_newest_versions(bin_folder, tmp_path):
+    "What the requirements allow today, which nobody has tested: all but torch, of which the newest may be gigabytes."
+    wanted = [text for text in settings['DEFAULT']['requirements'].split() if not text.startswith('torch')]
+    newest = tmp_path/'newest'
+    run(bin_folder/'python', '-m', 'pip', 'install', '-qq', '--no-deps', '--target', newest, *wanted, cwd=tmp_path)
+    code = 'import fastcore, mriseg; print(fastcore.__file__, fastcore.__version__)'
+    place, found = run(bin_folder/'python', '-c', code, cwd=tmp_path, PYTHONPATH=str(newest)).split()
+    assert str(newest) in place and int(found.split('.')[0]) >= 2   # whose commands have hyphens
+    train_predict_and_look(bin_folder, tmp_path, PYTHONPATH=str(newest))

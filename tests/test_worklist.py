@@ -13,7 +13,7 @@ from mriseg.phantom import write_phantoms
 from mriseg.segnet import SegNet, SegNetConfig
 from mriseg.worklist import read_report
 
-COMMAND = Path(sysconfig.get_path('scripts'))/'mriseg_predict'
+PROGRAM = Path(sysconfig.get_path('scripts'))/'mriseg'
 COUNT, ENVIRONMENT = 100, {**os.environ, 'TQDM_DISABLE': '1', 'OMP_NUM_THREADS': '1'}
 
 def rewrite(path, change):
@@ -42,7 +42,7 @@ def model(tmp_path_factory):
     network = SegNet(SegNetConfig(3, 1, widths=(4, 8), depths=(1, 1)))
     return save_model(tmp_path_factory.mktemp('model'), Model(network, ('t1', 't2', 'flair'), dict(whole_tumour=(1, 2, 4)), spacing=(5., 4.8)))
 
-def arguments(cases, model, out): return [COMMAND, cases[0], '--model', model, '--out', out, '--device', 'cpu']
+def arguments(cases, model, out): return [PROGRAM, 'predict', cases[0], '--model', model, '--out', out, '--device', 'cpu']
 
 def predict(*given): return subprocess.run(arguments(*given), capture_output=True, text=True, env=ENVIRONMENT)
 

@@ -2,7 +2,7 @@
 
     python tools/measure_prediction.py speed DATA MODEL     # time and memory; a folder of cases without faults, and the folder of a run
     python tools/measure_prediction.py lesions DATA MODEL   # lesions found against true ones, in the cases that the run put aside
-    python tools/measure_prediction.py healthy MODEL        # phantoms with and without lesions; MODEL has learned from phantoms, and mriseg_choose has seen it
+    python tools/measure_prediction.py healthy MODEL        # phantoms with and without lesions; MODEL has learned from phantoms, and mriseg choose has seen it
 
 Time is given as a ratio within one run: reading, predicting, identifying and writing, over the network's bare forward pass on the same slices plus decoding the same files. Memory is the peak of a fresh process for 1, 20 and 100 cases (the same ones again under other names).
 """

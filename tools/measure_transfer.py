@@ -5,7 +5,7 @@
     python tools/measure_transfer.py ms BASE          # multiple sclerosis: learn from one patient, judge on the other
     python tools/measure_transfer.py suggest BASE     # five hippocampi that disagreement suggests, against five at random
 
-BASE is the folder of a run such as `mriseg_train brats2018 --valid aside.txt --epochs 30 --sequence_dropout 0.5`. What was begun goes on where it stopped; caches and trainings are kept in MRISEG_SCRATCH (default: mriseg_measure in the folder for temporary files), those of the curve beside it.
+BASE is the folder of a run such as `mriseg train brats2018 --valid aside.txt --epochs 30 --sequence-dropout 0.5`. What was begun goes on where it stopped; caches and trainings are kept in MRISEG_SCRATCH (default: mriseg_measure in the folder for temporary files), those of the curve beside it.
 """
 import csv, os, sys, tempfile
 from dataclasses import replace
