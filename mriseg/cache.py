@@ -91,7 +91,7 @@ def open_cached(
     except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError): return None # whatever a damaged header may say
 
 # %% ../nbs/06_cache.ipynb #2fe1c0fe
-CACHE_VERSION = 6 # raise it whenever what is stored changes
+CACHE_VERSION = 7 # raise it whenever what is stored changes
 
 def _cache_name(case:Case, sequences:Sequence[str], structures:Mapping[str, Sequence[int]], spacing:tuple[float, float]) -> str:
     hashes = {path: file_hash(path) if path and path.is_file() else '' for path in {*(case.sequences.get(s) for s in sequences), case.label}}
