@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIRST', 'LOOKS', 'FEWEST_TO_PUT_ASIDE', 'JOINS', 'ENCODER_RATE', 'COURSE', 'STARTS', 'useful_stages', 'network_for',
            'adapt_model', 'describe_origins', 'write_origins', 'estimate_statistics', 'Task', 'seen_before',
-           'defined_dice', 'usual_sequences', 'usual_split', 'prepare_task', 'gradual_parts', 'augmentation_strength',
+           'usual_sequences', 'usual_split', 'prepare_task', 'gradual_parts', 'augmentation_strength',
            'few_case_settings', 'batch_that_fits', 'fit_task']
 
 # %% ../nbs/15_adapt.ipynb #ade9009f
@@ -22,6 +22,7 @@ from .cache import CachedCase, build_cache, refuse_shared
 from .case import Case, read_case
 from .checkpoint import Model, weights_hash
 from .dataset import SliceDataset, balanced_batches, drawn_slices
+from .device import default_device
 from .files import write_csv
 from .segnet import SegNet
 from .split import Split, split_cases
@@ -146,13 +147,6 @@ def seen_before(
     known = base.scans('train')
     return [case_id for case_id, content in scans.items() if any(recognised(content, known))]
 
-def defined_dice(
-    case:CachedCase,
-    dice:Sequence[float], # one per structure
-) -> tuple[float, ...]: # NaN where there is nothing to find
-    "Dice where it says how well something was found; a healthy case says nothing of that, whatever was marked in it."
-    return tuple(float(value) if voxels else math.nan for value, voxels in zip(dice, case.voxels))
-
 # %% ../nbs/15_adapt.ipynb #75948835
 def usual_sequences(
     base:Model,
@@ -243,9 +237,10 @@ def fit_task(
     *,
     settings:Settings,
     run_folder:Path, # an unfinished run there is continued
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> Iterator[Epoch]: # one record per pass, as from `fit`
     "Train on a task, from its base or from scratch."
+    device = default_device(device)
     if start not in STARTS: raise ValueError(f"there is no start '{start}'; use {' or '.join(STARTS)}")
     slices, parts, facts = SliceDataset(task.train), (), {}
     settings = replace(settings, batch_size=batch_that_fits(slices, settings.batch_size))

@@ -309,5 +309,6 @@ def self_test(
     lines.append(f'speed: {1/seconds:.1f} slices/s of training' + (f", {seconds_per_slice(cpu, default_precision(cpu, 'fp32'), config, size)[0]/seconds:.1f} times the CPU in fp32" if device.type != 'cpu' else ''))
     lines.append(f'memory: {held/2**20:.0f} MB held, {taken/2**20:.0f} MB taken from the system')
     good = 'this ran on the CPU ONLY: two ways of computing on it agree, no GPU was tested' if device.type == 'cpu' else f'{device} computes what the CPU does'
-    lines.append('verdict: ' + (good if fine else f'{device} DOES NOT COMPUTE what the CPU does; please report this block, and use --device cpu until it is mended'))
+    bad = f"{device} DOES NOT COMPUTE what the CPU does; please report this block, and use device='cpu' until it is mended"
+    lines.append(f'verdict: {good if fine else bad}')
     return fine, '\n'.join(lines)

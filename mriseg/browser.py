@@ -26,6 +26,7 @@ from fastcore.xml import H1, P
 
 from .case import Case
 from .checkpoint import Model
+from .device import default_device
 from .report import html_scene, write_page
 from .scenes import predicted_scene, scene_dice, written_scene
 from .show import PLANES
@@ -275,10 +276,11 @@ def model_scenes(
     model:Model,
     cases:Sequence[Case],
     *,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
     uncertainty:bool=False, # see `predicted_scene`
 ) -> Scenes:
     "Cases as a model predicts them; each is predicted when it is asked for."
+    device = default_device(device)
     return {case.case_id: partial(predicted_scene, model, case, device=device, uncertainty=uncertainty) for case in cases}
 
 def folder_scenes(

@@ -101,7 +101,7 @@ def _read_images(case:Case, sequences:Sequence[str]) -> tuple[dict[str, Volume],
     for name in sequences:
         if name not in case.sequences:
             there = ','.join(other for other in sequences if other in case.sequences)
-            faults.append(Fault(case.case_id, 'missing sequence', f"has no {name} (it has {', '.join(case.sequences)})", f'add the file, leave the case out, or do without {name}' + (f' (--sequences {there})' if there else '')))
+            faults.append(Fault(case.case_id, 'missing sequence', f"has no {name} (it has {', '.join(case.sequences)})", f'add the file, leave the case out, or do without {name}' + (f' (sequences={there})' if there else '')))
             continue
         path, channel = case.sequences[name], case.channels.get(name)
         try:

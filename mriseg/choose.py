@@ -15,6 +15,7 @@ import torch
 
 from .case import Case, read_case
 from .checkpoint import Model
+from .device import default_device
 from .fingerprint import fingerprints, recognised
 from .metrics import large_enough, numbered_pieces
 from .predict import predict_probabilities, present_sequences
@@ -71,9 +72,10 @@ def choose_rule(
     model:Model,
     cases:Sequence[Case], # labelled, and put aside when the model was trained
     *,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> tuple[Model, Choice]: # the same model with the rule that was chosen
     "Find the threshold, the smallest piece and whether to keep the largest piece only, by mean Dice on validation cases."
+    device = default_device(device)
     if not cases: raise ValueError('there is no case to choose by; train with cases put aside')
     found, thresholds, minimums = [], sorted({*THRESHOLDS, model.threshold}), sorted({*MINIMUM_ML, model.minimum_ml}) # the rule that it has is among them
     for case in cases:

@@ -18,23 +18,19 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .adapt import STARTS, Task, defined_dice, fit_task
+from .adapt import STARTS, Task, fit_task
 from .cache import CachedCase
 from .checkpoint import load_model
 from .dataset import SliceDataset
-from .device import default_precision
+from .device import default_device, default_precision
 from .files import claim_folder, read_table, write_csv
 from .folders import owned_folder
-from .metrics import Summary, summarise
+from .metrics import Summary, case_mean, mean_score, summarise
 from .report import read_run
 from .show import blank_figure
-from .train import Settings, judge_case
+from .train import Settings, defined_dice, judge_case
 
 # %% ../nbs/15_curve.ipynb #247254e4
-def _case_mean(scores:Sequence[float]) -> float: # over structures; NaN if all are
-    defined = [dice for dice in scores if not math.isnan(dice)]
-    return sum(defined)/len(defined) if defined else math.nan
-
 @dataclass(frozen=True)
 class Trained:
     "A training of a learning curve, and how its model scored on the cases put aside."
@@ -46,7 +42,7 @@ class Trained:
 
     @property
     def dice(self) -> float: # mean over the cases in which there is something to find
-        return float(np.nanmean([_case_mean(scores) for scores in self.case_dice.values()]))
+        return mean_score(self.case_dice)
 
     def __str__(self): return f'{self.size:3d} case{"s" if self.size > 1 else " "}, draw {self.draw + 1}, {self.start:8}: Dice {self.dice:.3f}, {self.seconds:.0f} s'
 
@@ -99,10 +95,11 @@ def learning_curve(
     settings:Settings, # of each training, see `few_case_settings`
     *,
     draws:int=3,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> Iterator[Trained]: # those that are there already too
     "Train on nested subsets of the cases, with the base and from scratch, equally long."
-    if not task.valid: raise ValueError('a learning curve needs cases put aside to measure on; label a few more, or put some of them aside (--valid)')
+    device = default_device(device)
+    if not task.valid: raise ValueError('a learning curve needs cases put aside to measure on; label a few more, or put some of them aside')
     with owned_folder(folder, 'a learning curve'):
         yield from _trainings(task, Path(folder), settings, draws, device)
 
@@ -143,7 +140,7 @@ def curve_points(trained:Sequence[Trained]) -> list[CurvePoint]:
     points = []
     for size, start in dict.fromkeys((t.size, t.start) for t in trained):
         some = [t for t in trained if (t.size, t.start) == (size, start)]
-        by_case = np.mean([[_case_mean(scores) for scores in t.case_dice.values()] for t in some], axis=0) # NaN for the same cases in all
+        by_case = np.mean([[case_mean(scores) for scores in t.case_dice.values()] for t in some], axis=0) # NaN for the same cases in all
         points.append(CurvePoint(size, start, summarise(by_case.tolist()), tuple(t.dice for t in some)))
     return points
 

@@ -27,9 +27,11 @@ def available_devices() -> tuple[str, ...]: # a selection of `DEVICE_KINDS`, fas
     return tuple(kind for kind in DEVICE_KINDS if there[kind])
 
 def default_device(
-    name:str|None=None, # 'mps', 'cuda', 'cuda:1' or 'cpu'; `None` asks MRISEG_DEVICE, then takes the fastest
+    name:torch.device|str|None=None, # 'mps', 'cuda', 'cuda:1' or 'cpu'; `None` asks MRISEG_DEVICE, then takes the fastest
 ) -> torch.device:
     "The device to compute on: MPS, then CUDA, then the CPU, unless `name` or MRISEG_DEVICE says otherwise."
+    if isinstance(name, torch.device):
+        return name
     asked = 'MRISEG_DEVICE asks for' if not name and os.environ.get('MRISEG_DEVICE') else 'you asked for'
     name = name or os.environ.get('MRISEG_DEVICE') or available_devices()[0]
     kind, colon, number = name.partition(':')

@@ -21,6 +21,7 @@ from scipy.stats import binomtest
 
 from .case import Case, read_case
 from .checkpoint import Model
+from .device import default_device
 from .files import read_rows, write_csv
 from .fingerprint import fingerprints, recognised
 from .folders import keep_record, refuse_edited
@@ -89,10 +90,11 @@ def evaluate_case(
     model:Model,
     case:Case, # with a label
     *,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
     folder:Path|None=None, # where the predicted masks are written
 ) -> list[ScoreRow]: # one per structure
     "Predict a case and score each structure on the whole volume, on the case's own grid."
+    device = default_device(device)
     if folder: _refuse_edited_masks(model, case, Path(folder))
     present = present_sequences(model, case)
     wanted = (*present, *(['flair'] if 'flair' in case.sequences and 'flair' not in present else []))
@@ -223,7 +225,7 @@ def comparison_table(first:Sequence[ScoreRow], second:Sequence[ScoreRow]) -> str
 def refuse_subsets(model:Model, cases:Sequence[Case]) -> None:
     "Refuse what can't be scored with every part of its sequences, before an hour is spent."
     if not model.any_sequences:
-        raise ValueError(f"this model takes {', '.join(model.sequences)} and can't do without any of them; train one with sequence_dropout 0.5")
+        raise ValueError(f"this model takes {', '.join(model.sequences)} and can't do without any of them; train one with sequence_dropout=0.5")
     for case in cases:
         if lacking := [name for name in model.sequences if name not in case.sequences]:
             told = f"case {case.case_id} has no {', '.join(lacking)}; all sequences of the model are needed to compare its parts"
@@ -235,9 +237,10 @@ def score_subsets(
     model:Model, # trained with sequence dropout
     cases:Sequence[Case], # labelled, with all sequences of the model
     *,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> dict[tuple[str, ...], list[ScoreRow]]: # by part of the sequences, from single ones to all
     "Score a model on cases with every part of its sequences."
+    device = default_device(device)
     refuse_subsets(model, cases)
     scores = {}
     for count in range(1, len(model.sequences) + 1):

@@ -9,6 +9,8 @@ __all__ = ['export_onnx']
 import json
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,17 @@ from .files import written_whole
 from .segnet import fold_batch_norm
 
 # %% ../nbs/17_export.ipynb #11c18aa0
+@contextmanager
+def _quiet(name:str) -> Iterator[None]:
+    "Let a logger speak of errors only, while the context lasts."
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
 def export_onnx(
     model:Model,
     path:Path, # .onnx
@@ -33,14 +46,12 @@ def export_onnx(
     try: import onnx, onnxscript # noqa: F401 (the exporter needs both)
     except ImportError: raise ValueError("exporting needs two more packages: pip install 'mriseg[onnx]'") from None
     images = torch.zeros(2, config.input_channels, *size)
-    log = logging.getLogger('torch.onnx')
-    level = log.level
-    log.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with _quiet('torch.onnx'), warnings.catch_warnings():
         warnings.simplefilter('ignore') # the exporter's, about its own insides
-        program = torch.onnx.export(fold_batch_norm(model.network).cpu(), (images,), dynamo=True, input_names=['images'], output_names=['logits'],
-                                    dynamic_shapes=dict(images={0: torch.export.Dim('batch', min=1)}), verbose=False)
-    log.setLevel(level)
+        network = fold_batch_norm(model.network).cpu()
+        shapes = dict(images={0: torch.export.Dim('batch', min=1)})
+        names = dict(input_names=['images'], output_names=['logits'])
+        program = torch.onnx.export(network, (images,), dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {'mriseg': json.dumps(describe_model(replace(model, facts={})))}) # no ids of patients leave the house
     onnx.checker.check_model(proto)

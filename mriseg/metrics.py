@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['FEWEST_FOR_INTERVAL', 'overlap_scores', 'surface_distances', 'surface_scores', 'large_enough', 'numbered_pieces',
            'Detection', 'detect_lesions', 'Scores', 'score_masks', 'slicewise_dice', 'pooled_dice', 'Summary',
-           'summarise', 'Comparison', 'compare_paired']
+           'summarise', 'case_mean', 'mean_score', 'Comparison', 'compare_paired']
 
 # %% ../nbs/09_metrics.ipynb #46fb988a
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -192,6 +192,20 @@ def summarise(
     if not len(defined): return Summary(math.nan, math.nan, (math.nan, math.nan), math.nan, math.nan, 0, undefined)
     first, median, third = np.percentile(defined, (25, 50, 75)).tolist()
     return Summary(float(defined.mean()), median, (first, third), *_interval_of_mean(defined, seed), len(defined), undefined)
+
+# %% ../nbs/09_metrics.ipynb #8b4f1de7
+def case_mean(
+    scores:Iterable[float], # of one case: one per structure, NaN where undefined
+) -> float: # NaN if all are
+    "The mean score of a case, over the structures that are defined."
+    defined = [score for score in scores if not math.isnan(score)]
+    return sum(defined)/len(defined) if defined else math.nan
+
+def mean_score(
+    by_case:Mapping[str, Iterable[float]], # by case: one per structure, NaN where undefined
+) -> float: # NaN if none is defined
+    "The mean over cases of their mean scores."
+    return case_mean(map(case_mean, by_case.values()))
 
 # %% ../nbs/09_metrics.ipynb #5e30a909
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .case import Case, read_case
 from .checkpoint import Model
-from .device import Precision
+from .device import Precision, default_device
 from .metrics import numbered_pieces
 from .preprocess import Placement, network_images, place_head, shared_size
 from .train import slice_probabilities
@@ -33,7 +33,7 @@ def present_sequences(
     present = tuple(name for name in model.sequences if name in case.sequences)
     missing = [name for name in model.sequences if name not in present]
     if missing and not (model.any_sequences and present):
-        raise ValueError(f"case {case.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}; add the file or use a model without it" + (', or train one that can do without, with --sequence-dropout 0.5' if present else ''))
+        raise ValueError(f"case {case.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}; add the file or use a model without it" + (', or train one that can do without, with sequence_dropout=0.5' if present else ''))
     return present
 
 def read_unlabelled(model:Model, case:Case) -> Examination:
@@ -70,11 +70,12 @@ def predict_probabilities(
     model:Model,
     examination:Examination, # with the sequences of the model
     *,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
     batch_size:int=16,
     precision:Precision|None=None, # `None` takes the one that suits the device
 ) -> dict[str, Volume]: # by structure: float32, 0 … 1, on the case's own grid
     "The probability of each structure in each voxel of an examination."
+    device = default_device(device)
     images, placement = examination_images(model, examination)
     probabilities = slice_probabilities(model.network, images, device, batch_size=batch_size, precision=precision)
     if not np.isfinite(probabilities).all(): raise ValueError(f'case {examination.case_id}: the network gives probabilities that are no numbers on {device}; set MRISEG_PRECISION=fp32, and if that is of no help predict on the CPU')
@@ -101,15 +102,17 @@ class Prediction:
     missing: tuple[str, ...] = () # sequences that the model takes and the case doesn't have
     notes: tuple[str, ...] = () # what to know of how the case lies, in sentences
 
-def predict_examination(model:Model, examination:Examination, *, device:torch.device) -> Prediction:
+def predict_examination(model:Model, examination:Examination, *, device:torch.device|str|None=None) -> Prediction:
     "Predict an examination that is in memory."
+    device = default_device(device)
     probabilities = predict_probabilities(model, examination, device=device)
     masks = {name: mask_from(model, probability) for name, probability in probabilities.items()}
     missing = tuple(name for name in model.sequences if name not in examination.sequences)
     return Prediction(examination.case_id, probabilities, masks, missing, examination.notes)
 
-def predict_case(model:Model, case:Case, *, device:torch.device) -> Prediction:
+def predict_case(model:Model, case:Case, *, device:torch.device|str|None=None) -> Prediction:
     "Read a case's files and predict it; a label, if there is one, is not looked at."
+    device = default_device(device)
     return predict_examination(model, read_unlabelled(model, case), device=device)
 
 # %% ../nbs/12_predict.ipynb #56e949d2
@@ -147,9 +150,10 @@ def predict_uncertainty(
     model:Model,
     examination:Examination, # with the sequences of the model
     *,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> dict[str, Volume]: # by structure: float32, 0 … 0.5, on the case's own grid
     "The spread of several answers in each voxel, as a standard deviation of probabilities."
+    device = default_device(device)
     images, placement = examination_images(model, examination)
     count, total, squares = 0, 0., 0. # one answer in memory at a time, however many are asked for
     for found in sampled_probabilities(model, images, device):

@@ -104,7 +104,9 @@ def own_device(
     "The device of this process: as `default_device` says, but each process of a computer has its own GPU."
     device, count = default_device(name), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if count == 1 or device.type == 'cpu': return device
-    if device.type == 'mps': raise ValueError(f'there are {count} processes, but they can not share the one GPU of a Mac; start a single process, or give --device cpu')
+    if device.type == 'mps':
+        told = f'there are {count} processes, but they can not share the one GPU of a Mac'
+        raise ValueError(f"{told}; start a single process, or give device='cpu'")
     if device.index is not None: raise ValueError(f"there are {count} processes, and each takes a GPU of its own; give 'cuda' without a number")
     if count > torch.cuda.device_count(): raise ValueError(f'there are {count} processes but {torch.cuda.device_count()} GPUs in this computer; start one process per GPU')
     return torch.device('cuda', int(os.environ['LOCAL_RANK']))

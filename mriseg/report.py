@@ -20,7 +20,8 @@ from fastcore.xml import FT, H1, H2, Body, Details, Figcaption, Figure as Figure
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .files import read_json, read_rows, written_whole
+from .files import read_json, read_rows, read_table, written_whole
+from .metrics import case_mean
 from .show import blank_figure
 from .viewer import Scene, View, pack_scene, scene_html
 
@@ -29,9 +30,13 @@ from .viewer import Scene, View, pack_scene, scene_html
 class RunRecord:
     "What a run folder tells of its run."
     passes: list[dict[str, str]] # one row of history.csv per pass
-    cases: tuple[str, ...] # that were put aside; columns of the history too
+    by_case: dict[str, list[tuple[float, ...]]] # Dice of the cases put aside, after each pass: one per structure
     references: dict[str, dict[str, float]] # by trivial answer: its 'loss' and 'dice'
     settings: dict
+
+    @property
+    def cases(self) -> tuple[str, ...]: # that were put aside
+        return tuple(self.by_case)
 
     def numbers(self, column:str) -> np.ndarray: # one per pass
         "A column of the history."
@@ -39,19 +44,28 @@ class RunRecord:
 
     def case_dice(self, case:str) -> np.ndarray: # one per pass: mean over structures, NaN where none is defined
         "How one case fared, pass by pass."
-        rows = [[float(dice) for dice in row[case].split()] for row in self.passes]
-        return np.array([np.nanmean(row) if not np.isnan(row).all() else np.nan for row in rows])
+        return np.array([case_mean(dice) for dice in self.by_case[case]])
+
+def _read_case_dice(path:Path, cases:Iterable[str], passes:int) -> dict[str, list[tuple[float, ...]]]:
+    "The Dice of each case, after each pass that is in the history."
+    rows = read_table(path)[1] if path.is_file() else []
+    found = {case: [tuple(map(float, dice)) for _, one, *dice in rows if one == case][:passes] for case in cases}
+    if short := [case for case, dice in found.items() if len(dice) < passes]:
+        told = f'{path} does not tell how {short[0]} fared in each of {passes} passes'
+        raise ValueError(f'{told}; the run may be of an older version: train into a new folder')
+    return found
 
 def read_run(
     run_folder:Path,
 ) -> RunRecord:
     "Read what a run has written so far."
-    path = Path(run_folder)/'history.csv'
-    if not path.is_file(): raise FileNotFoundError(f'there is no {path}; give the folder of a run of which a pass is finished')
-    passes = read_rows(path)
-    references = Path(run_folder)/'references.json'
-    settings = read_json(Path(run_folder)/'settings.json')
-    return RunRecord(passes, tuple(settings['valid']), read_json(references) if references.is_file() else {}, settings)
+    folder = Path(run_folder)
+    path = folder/'history.csv'
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no {path}; give the folder of a run of which a pass is finished')
+    passes, settings, references = read_rows(path), read_json(folder/'settings.json'), folder/'references.json'
+    by_case = _read_case_dice(folder/'case_dice.csv', settings['valid'], len(passes))
+    return RunRecord(passes, by_case, read_json(references) if references.is_file() else {}, settings)
 
 # %% ../nbs/11_report.ipynb #0bada4f9
 def png_bytes(figure:Figure) -> bytes:

@@ -28,7 +28,7 @@ def _refuse_too_few(cases:Sequence[Case], people:Sequence[str]) -> None:
     advice = 'add labelled cases, or begin from a trained network, for which a single one will do'
     if len(cases) > 1:
         some = ', '.join(case.case_id for case in cases[:3])
-        advice = f"if {some} are different persons, say so by persons='each' or by a table with the columns case and person; else {advice}"
+        advice = f"if {some} are different persons, say so by persons='each', or who is who by persons='TABLE.csv' with the columns case and person; else {advice}"
     raise ValueError(f'cases of at least 2 persons are needed to put one aside, but {there}; {advice}')
 
 def split_cases(
@@ -74,7 +74,7 @@ def _refuse_torn(split:Split, cases:Sequence[Case], source:str) -> None:
     one = min(torn)
     aside, left = ([case.case_id for case in some if whose[case.case_id] == one] for some in (split.valid, split.train))
     told = f'{source} puts {aside[0]} aside and not {left[0]}, which seem to be of one person, {one}; put all of one person on one side'
-    raise ValueError(f"{told}, or say who is who by a table with the columns case and person, or by persons='each'")
+    raise ValueError(f"{told}, or say who is who by persons='TABLE.csv' with the columns case and person, or that all are different persons by persons='each'")
 
 def _divide(cases:Sequence[Case], valid:Sequence[Case], source:str) -> Split:
     split = Split([case for case in cases if case not in valid and case.part != 'test'], list(valid))

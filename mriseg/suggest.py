@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from .case import Case
 from .checkpoint import Model
+from .device import default_device
 from .files import write_csv
 from .predict import examination_images, read_unlabelled, sampled_probabilities
 
@@ -47,9 +48,10 @@ def suggest_cases(
     model:Model, # that knows the task already, be it from one or two cases
     cases:Sequence[Case],
     *,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> list[Suggestion]: # the least sure first, those that can't be read last
     "Rank cases by how much several answers to each of them differ."
+    device = default_device(device)
     found = []
     for case in tqdm(cases, 'looking at cases', leave=False):
         try: images, _ = examination_images(model, read_unlabelled(model, case))

@@ -6,7 +6,7 @@
 __all__ = ['LONGEST', 'LARGEST_SEED', 'OPTIMIZERS', 'WARM_UP', 'LARGEST_GRADIENT', 'SAVE_SECONDS', 'FLAIR_THRESHOLD', 'Part',
            'Settings', 'rate_factor', 'slice_probabilities', 'judge_case', 'Epoch', 'collapse_warning',
            'weight_warning', 'training_step', 'drawn_share', 'structure_weight', 'Torn', 'held_back', 'preview',
-           'reference_scores', 'fit']
+           'defined_dice', 'reference_scores', 'fit']
 
 # %% ../nbs/11_train.ipynb #0d357b49
 import math
@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -34,11 +34,11 @@ from .augment import augment, draw_augmentation
 from .cache import CachedCase, refuse_shared
 from .checkpoint import Model, TrainingState, save_model
 from .dataset import SliceDataset, balanced_batches, drawn_slices, load_batches
-from .device import PRECISIONS, Precision, autocasting, default_precision, keep_memory, loss_scaler, memory_in_use, release_memory, to_device
+from .device import PRECISIONS, Precision, autocasting, default_device, default_precision, keep_memory, loss_scaler, memory_in_use, release_memory, to_device
 from .files import claim_folder, sweep_unfinished, write_csv, write_json, written_whole
 from .folders import owned_folder
 from .loss import balancing_weight, marking_loss, reference_losses, segmentation_loss
-from .metrics import overlap_scores
+from .metrics import mean_score, overlap_scores
 from .preprocess import CLIP_PERCENTILES, shared_size
 from .processes import Processes, average_statistics, current_processes, in_step
 from .report import write_report
@@ -204,8 +204,8 @@ def weight_warning(
 ) -> str: # empty if all is well
     "Say so when a positive weight pulls the network towards marking nothing, or everything."
     for weight, asked in zip(set_by_hand.tolist(), balanced.tolist()):
-        if weight < 1: return f'the positive weight is {weight:g}, so the structure counts less than the background, which pulls the network towards marking nothing; the data ask for {asked:.1f}: leave --pos-weight out, or set it above 1'
-        if weight > 20*asked: return f'the positive weight is {weight:g}, which pulls the network towards marking everything; the data ask for {asked:.1f}: leave --pos-weight out, or set a lower one'
+        if weight < 1: return f'the positive weight is {weight:g}, so the structure counts less than the background, which pulls the network towards marking nothing; the data ask for {asked:.1f}: leave pos_weight out, or set it above 1'
+        if weight > 20*asked: return f'the positive weight is {weight:g}, which pulls the network towards marking everything; the data ask for {asked:.1f}: leave pos_weight out, or set a lower one'
     return ''
 
 # %% ../nbs/11_train.ipynb #bad4a3aa
@@ -375,6 +375,13 @@ def preview(model:Model, cases:Sequence[CachedCase], device:torch.device, path:P
     with written_whole(path) as meanwhile: picture.savefig(meanwhile, dpi=80)
 
 # %% ../nbs/11_train.ipynb #dd23d215
+def defined_dice(
+    case:CachedCase,
+    dice:Sequence[float], # one per structure
+) -> tuple[float, ...]: # NaN where there is nothing to find
+    "Dice where it says how well something was found; a healthy case says nothing of that, whatever was marked in it."
+    return tuple(float(value) if voxels else math.nan for value, voxels in zip(dice, case.voxels))
+
 def _judge(state:TrainingState, run:_Run) -> tuple[dict, float, float]:
     "Dice by case and structure, its mean where there is something to find, and marked over true volume; NaN where no case was put aside."
     if not run.valid: return {}, math.nan, math.nan
@@ -383,16 +390,18 @@ def _judge(state:TrainingState, run:_Run) -> tuple[dict, float, float]:
     judged = {case.case_id: judge_case(state.average.module, SliceDataset([case], size), run.model.threshold, run.device, run.precision) for case in mine}
     results = {case_id: result for part in run.processes.gather(judged) for case_id, result in part.items()}
     by_case = {case.case_id: results[case.case_id][0] for case in run.valid}
-    found = [dice for case in run.valid for dice, voxels in zip(by_case[case.case_id], case.voxels) if voxels]
+    defined = {case.case_id: defined_dice(case, by_case[case.case_id]) for case in run.valid}
     marked, truth = (sum(result[n] for result in results.values()) for n in (1, 2))
-    return by_case, float(np.mean(found)), marked/truth
+    return by_case, mean_score(defined), marked/truth
 
-def _write_history(path:Path, history:Sequence[dict]) -> None:
-    columns = [f.name for f in fields(Epoch) if f.name not in ('case_dice', 'warning')]
-    cases = list(history[0]['case_dice'])
-    dice = [[' '.join(f'{value:.4f}' for value in row['case_dice'][case]) for case in cases] for row in history]
-    rows = [[*(row[name] for name in columns), row['warning'], *by_case] for row, by_case in zip(history, dice)]
-    write_csv(path, [[*columns, 'warning', *cases], *rows])
+def _write_history(folder:Path, history:Sequence[dict], structures:Iterable[str]) -> None:
+    "Write what each pass came to, and the Dice of each case and structure after it."
+    columns = [one.name for one in fields(Epoch) if one.name != 'case_dice']
+    by_case = [(row['number'], case, dice) for row in history for case, dice in row['case_dice'].items()]
+    rows = [(number, case, *(f'{value:.4f}' for value in dice)) for number, case, dice in by_case]
+    if rows:
+        write_csv(folder/'case_dice.csv', [('number', 'case', *structures), *rows])
+    write_csv(folder/'history.csv', [columns, *([row[name] for name in columns] for row in history)])
 
 # %% ../nbs/11_train.ipynb #256f329c
 FLAIR_THRESHOLD = 1.25 # standard deviations above the mean of the head
@@ -418,12 +427,13 @@ def reference_scores(
     return scores | {'bright on FLAIR': dict(loss=marking_loss(share, marked, hit, pos_weight), dice=_mean_dice(valid, bright))}
 
 def _mean_dice(cases:Sequence[CachedCase], answer:Callable[[CachedCase], np.ndarray]) -> float:
-    "Mean Dice of an answer over the cases and structures in which there is something to find."
-    found = []
+    "Mean Dice of an answer, where there is something to find."
+    by_case = {}
     for case in cases:
         marked, truth = answer(case), case.masks
-        found += [overlap_scores(marked[:, s], truth[:, s])[0] for s, voxels in enumerate(case.voxels) if voxels]
-    return float(np.mean(found)) if found else math.nan
+        dice = [overlap_scores(marked[:, s], truth[:, s])[0] for s in range(truth.shape[1])]
+        by_case[case.case_id] = defined_dice(case, dice)
+    return mean_score(by_case)
 
 # %% ../nbs/11_train.ipynb #8706800c
 def _refuse_unfit(run:_Run, examined:bool) -> None:
@@ -491,7 +501,7 @@ def _write(state:TrainingState, run:_Run) -> None:
     if run.valid: preview(kept, run.valid, run.device, run.folder/'previews'/f'epoch_{epoch.number:03d}.png', run.precision)
     if epoch.best: save_model(run.folder/'best', kept)
     save_model(run.folder/'last', kept)
-    _write_history(run.folder/'history.csv', state.history)
+    _write_history(run.folder, state.history, run.model.structures)
     state.seconds += time.perf_counter() - started
     state.save(run.saved)
 
@@ -503,9 +513,10 @@ def fit(
     valid:Sequence[CachedCase]|None, # put aside, to choose the best model; `None`: all cases are learned from, and the last model is kept
     settings:Settings,
     run_folder:Path, # state, best and last model, history, previews, report; an unfinished run there is continued
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> Iterator[Epoch]: # one record per pass
     "Train a model, pass by pass; goes on where an earlier call with the same arguments stopped."
+    device = default_device(device)
     run = _Run(model, slices, valid or (), settings, Path(run_folder), device, current_processes())
     _refuse_unfit(run, examined=valid is not None)
     keep_memory(device)

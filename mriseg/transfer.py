@@ -6,7 +6,6 @@
 __all__ = ['base_as_is', 'Candidate', 'spared', 'Outcome', 'transfer']
 
 # %% ../nbs/15_transfer.ipynb #10a2eb58
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .adapt import STARTS, Task, adapt_model, defined_dice, fit_task, seen_before, write_origins
+from .adapt import STARTS, Task, adapt_model, fit_task, seen_before, write_origins
 from .cache import CachedCase
 from .checkpoint import Model, load_model, save_model
 from .dataset import SliceDataset
-from .device import default_precision
+from .device import default_device, default_precision
 from .files import claim_folder, write_csv
 from .folders import owned_folder
+from .metrics import mean_score
 from .report import read_run
-from .train import Settings, judge_case
+from .train import Settings, defined_dice, judge_case
 
 # %% ../nbs/15_transfer.ipynb #dd0bb685
 def base_as_is(
@@ -46,8 +46,7 @@ class Candidate:
 
     @property
     def dice(self) -> float: # mean where there is something to find
-        defined = [dice for scores in self.case_dice.values() for dice in scores if not math.isnan(dice)]
-        return float(np.mean(defined)) if defined else math.nan
+        return mean_score(self.case_dice)
 
     def __str__(self):
         if not self.case_dice: return f'{self.start:8}: not judged, for no case could be spared ({self.passes} passes)'
@@ -92,15 +91,15 @@ def _left_out(task:Task, start:str, settings:Settings, folder:Path, device:torch
         run = _fold_folder(folder, fold, start)
         if _passes_made(run) < settings.epochs:
             for _ in fit_task(_without(task, fold), start, settings=settings, run_folder=run, device=device): pass
-        rows = read_run(run).passes
-        by_case |= {case.case_id: [defined_dice(case, tuple(map(float, row[case.case_id].split()))) for row in rows] for case in fold}
+        found = read_run(run).by_case
+        by_case |= {case.case_id: [defined_dice(case, dice) for dice in found[case.case_id]] for case in fold}
     return by_case
 
 def _by_leaving_out(task:Task, start:str, settings:Settings, folder:Path, device:torch.device) -> Candidate:
     "Choose the pass by those left out, and train on all cases up to that pass."
     course = _in_passes(task, settings, folder, device)
     by_case = _left_out(task, start, course, folder, device)
-    mean = lambda n: np.nanmean([dice for scores in by_case.values() for dice in scores[n]])
+    mean = lambda n: mean_score({case: scores[n] for case, scores in by_case.items()})
     best = max(range(course.epochs), key=mean) + 1 if by_case else None # the first of equals
     if best is None or _passes_made(folder/start) < best:
         for epoch in fit_task(task, start, settings=course, run_folder=folder/start, device=device):
@@ -135,9 +134,10 @@ def transfer(
     run_folder:Path, # best/model.safetensors is the model; all that was tried stays beside it
     settings:Settings, # of each training, see `few_case_settings`
     *,
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> Outcome:
     "Train from the base and from scratch, compare them with each other and with the base, and keep the best."
+    device = default_device(device)
     with owned_folder(run_folder, 'a transfer'):
         return _compared(task, Path(run_folder), settings, device)
 

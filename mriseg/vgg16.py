@@ -94,7 +94,7 @@ def start_from_vgg16(
     config = network.config
     if (config.widths, config.depths, config.kernel_size) != (VGG16_WIDTHS, VGG16_DEPTHS, 3):
         raise ValueError(f'the weights of VGG16 fit the preset paper (widths {VGG16_WIDTHS}, depths {VGG16_DEPTHS}, kernel size 3), but this network has '
-                         f'widths {config.widths}, depths {config.depths}, kernel size {config.kernel_size}; use --preset paper, or train from the beginning')
+                         f"widths {config.widths}, depths {config.depths}, kernel size {config.kernel_size}; use preset='paper', or train from the beginning")
     fitted = _fitted(network, weights)
     network.load_state_dict({name: tensor for name, (tensor, _) in fitted.items()}, strict=False)
     return [fitted[name][1] if name in fitted else Origin(name, 'fresh', '') for name in network.state_dict() if not name.endswith('num_batches_tracked')]

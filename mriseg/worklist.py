@@ -19,7 +19,7 @@ import torch
 
 from .case import Case
 from .checkpoint import Model, describe_model, weights_hash
-from .device import default_precision, is_full
+from .device import default_device, default_precision, is_full
 from .files import claim_folder, read_json, sweep_unfinished, write_csv, write_json, written_whole
 from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded, was_edited
 from .lesions import Lesion, case_probability, describe_lesions, draw_lesions, find_lesions, midline
@@ -204,9 +204,10 @@ def predict_cases(
     folder:Path, # for everything that is written; a new one, or that of the same work, which then goes on
     *,
     extras:Extras=Extras(),
-    device:torch.device,
+    device:torch.device|str|None=None, # None: the best there is
 ) -> Iterator[CaseReport]: # in the order of the cases
     "Predict cases one after the other, write what was found, and go on after those that can't be done."
+    device = default_device(device)
     folder = Path(folder)
     _refuse_collisions(cases, model, extras)
     with owned_folder(folder, 'a prediction') if current_processes().first else nullcontext():

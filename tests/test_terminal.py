@@ -136,7 +136,7 @@ def test_names_that_the_terminal_does_not_know(renamed, model, tmp_path):
     refused(call('check', renamed/'Zoë', **plain), r'Zo\xeb')
 
 def test_letters_without_a_font_are_not_worth_a_warning(renamed, model, tmp_path):
-    for command, more in dict(mriseg check=(), mriseg predict=('--model', model, '--pictures', '--device', 'cpu'), mriseg evaluate=('--model', model, '--device', 'cpu')).items():
+    for command, more in dict(check=(), predict=('--model', model, '--pictures', '--device', 'cpu'), evaluate=('--model', model, '--device', 'cpu')).items():
         result = call(command, renamed, '--out', tmp_path/command, *more)
         assert result.returncode == 0 and result.stderr == '', result.stderr
 
@@ -173,7 +173,7 @@ def test_interrupted_while_it_is_loaded(data):
     assert early >= 6
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has other signals')
-@pytest.mark.parametrize('command, wanted', dict(mriseg check='begins anew', mriseg evaluate='begins anew', mriseg predict='does what is left').items())
+@pytest.mark.parametrize('command, wanted', dict(check='begins anew', evaluate='begins anew', predict='does what is left').items())
 def test_what_an_interruption_leaves(data, model, tmp_path, command, wanted):
     "Interrupted when it says its first line, which is when the cases were found."
     more = [] if command == 'check' else ['--model', model, '--device', 'cpu']
@@ -233,7 +233,7 @@ def test_a_full_disk_is_named(data, model, small_disk):
         try:
             while True: file.write(bytes(4096))
         except OSError: pass
-    for command, out in dict(mriseg evaluate='scores', mriseg browse='page.html', mriseg check='checked').items():
+    for command, out in dict(evaluate='scores', browse='page.html', check='checked').items():
         more = () if command == 'check' else ('--model', model, '--device', 'cpu')
         result = call(command, data, '--out', small_disk/out, *more)
         assert result.returncode == 1 and 'Errno' not in result.stderr and 'Traceback' not in result.stderr, result.stderr
