@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split
 from .audit import BACKENDS, audit_operators, self_test
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
-from .case import Case, as_fault, refuse_structures
+from .case import Case, refuse_structures
 from .checkpoint import Model, find_model, load_model, save_model
 from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
@@ -32,10 +32,8 @@ from .evaluate import ScoreRow, comparison_table, evaluate_case, read_scores, re
 from .files import claim_folder, refuse_occupied, written_whole
 from .finding import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded
-from .inspection import WHOLE_SET, Report, check_cases
 from .phantom import write_phantoms
-from .plan import Plan, cached_cases, choose_sequences, choose_split, choose_structures, guess_told, new_model, plan_training, refuse_left_out, subjects_told
-from .preprocess import check_label_values
+from .plan import Plan, cached_cases, choose_sequences, choose_split, guess_told, new_model, plan_training, refuse_left_out, subjects_told
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import preset_config
@@ -45,6 +43,7 @@ from .split import given_split, named_split, select_cases
 from .subjects import assign_subjects, write_subjects
 from .suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
+from .together import check
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import Outcome, spared, transfer
 from .vgg16 import count_origins
@@ -165,20 +164,6 @@ def _refuse_inside(out:Path, data:Path) -> None:
         raise ValueError(f'{told}; give a folder outside')
 
 # %% ../nbs/18_cli.ipynb #6f4a4390
-def _checked(cases:Sequence[Case], sequences:str|None, structures:str|None, unlabelled:bool) -> Report:
-    "What is wrong with cases, with the values of their labels too."
-    wanted = choose_sequences(cases, parse_names(sequences) if sequences else None)
-    named = choose_structures(cases, parse_structures(structures) if structures else None)
-    labelled = any(case.label for case in cases)
-    if not (labelled or unlabelled):
-        print('no case has a label, so they are checked as new cases')
-    report = check_cases(cases, wanted, structures=named, needs_label=labelled and not unlabelled)
-    try:
-        check_label_values({one.case.case_id: set(one.labels or ()) for one in report.facts}, named)
-    except ValueError as error:
-        return replace(report, faults=[as_fault(WHOLE_SET, 'label values', error), *report.faults])
-    return report
-
 @plain_errors()
 def mriseg_check(
     data:Path, # folder of cases or of one case, or a CSV file with a row per case
@@ -200,7 +185,14 @@ def mriseg_check(
     if valid:
         aside = {case.case_id for case in named_split(valid, cases).valid}
         cases = CaseList(replace(case, part='valid' if case.case_id in aside else 'train') for case in cases)
-    report = _checked(cases, sequences, structures, unlabelled)
+    labelled = any(case.label for case in cases)
+    if not (labelled or unlabelled):
+        print('no case has a label, so they are checked as new cases')
+    report = check(
+        cases,
+        sequences=parse_names(sequences) if sequences else None,
+        structures=parse_structures(structures) if structures else None,
+        needs_label=labelled and not unlabelled)
     print(as_options(str(report)))
     _tell_subjects(cases)
     if out:
