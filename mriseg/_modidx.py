@@ -299,6 +299,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                                  'mriseg.evaluate.worst_first': ('evaluate.html#worst_first', 'mriseg/evaluate.py'),
                                  'mriseg.evaluate.write_scores': ('evaluate.html#write_scores', 'mriseg/evaluate.py')},
             'mriseg.export': { 'mriseg.export._quiet': ('export.html#_quiet', 'mriseg/export.py'),
+                               'mriseg.export._refuse_size': ('export.html#_refuse_size', 'mriseg/export.py'),
+                               'mriseg.export._traced': ('export.html#_traced', 'mriseg/export.py'),
                                'mriseg.export.export_onnx': ('export.html#export_onnx', 'mriseg/export.py')},
             'mriseg.filenames': { 'mriseg.filenames.Reading': ('filenames.html#reading', 'mriseg/filenames.py'),
                                   'mriseg.filenames._before': ('filenames.html#_before', 'mriseg/filenames.py'),

@@ -28,7 +28,7 @@ from .loss import segmentation_loss
 from .segnet import SegNet, SegNetConfig, preset_config
 from .train import OPTIMIZERS, slice_probabilities, training_step
 
-# %% ../nbs/17_audit.ipynb #759cb5c3
+# %% ../nbs/17_audit.ipynb #e6069132
 def _every_optimizer(network:SegNet) -> list[torch.optim.Optimizer]:
     "Each optimiser that a training may use, weight by weight and for all weights at once."
     optimizers = []
@@ -37,6 +37,7 @@ def _every_optimizer(network:SegNet) -> list[torch.optim.Optimizer]:
             optimizers.append(OPTIMIZERS[kind](network.parameters(), lr=1e-3, foreach=each))
     return optimizers
 
+# %% ../nbs/17_audit.ipynb #759cb5c3
 def whole_step(scaled:bool=True) -> Callable[[], None]: # call it to compute
     "Augmentation, forward, loss, backward, clipping, optimiser, running average and prediction, on the CPU."
     cpu = torch.device('cpu')
@@ -405,7 +406,7 @@ def make_twins(
     network.load_state_dict(twin.state_dict())
     return network.to(device, memory_format=precision.memory_format), twin
 
-# %% ../nbs/17_audit.ipynb #dec82a9c
+# %% ../nbs/17_audit.ipynb #1dbc482a
 def _timed(device:torch.device, step:Callable[[], Tensor]) -> float: # seconds
     "How long a step takes, until the device has done all of it."
     wait_for(device)
@@ -414,6 +415,7 @@ def _timed(device:torch.device, step:Callable[[], Tensor]) -> float: # seconds
     wait_for(device)
     return time.perf_counter() - started
 
+# %% ../nbs/17_audit.ipynb #dec82a9c
 def seconds_per_slice(
     device:torch.device,
     precision:Precision,
