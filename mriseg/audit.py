@@ -12,7 +12,7 @@ __all__ = ['BACKENDS', 'CHOSEN_BY_DEVICE', 'NOT_IN_TABLE', 'ALLOWED', 'whole_ste
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
 import torch
@@ -22,60 +22,94 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .augment import augment, draw_augmentation
-from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back, keep_memory, loss_scaler, memory_in_use, to_device, wait_for
+from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back
+from .device import keep_memory, loss_scaler, memory_in_use, to_device, wait_for
 from .loss import segmentation_loss
 from .segnet import SegNet, SegNetConfig, preset_config
 from .train import OPTIMIZERS, slice_probabilities, training_step
 
+# %% ../nbs/17_audit.ipynb #e6069132
+def _every_optimizer(network:SegNet) -> list[torch.optim.Optimizer]:
+    "Each optimiser that a training may use, weight by weight and for all weights at once."
+    optimizers = []
+    for kind in OPTIMIZERS:
+        for each in (False, True):
+            optimizers.append(OPTIMIZERS[kind](network.parameters(), lr=1e-3, foreach=each))
+    return optimizers
+
 # %% ../nbs/17_audit.ipynb #759cb5c3
 def whole_step(scaled:bool=True) -> Callable[[], None]: # call it to compute
     "Augmentation, forward, loss, backward, clipping, optimiser, running average and prediction, on the CPU."
-    cpu, precision = torch.device('cpu'), Precision(None, channels_last=False)
+    cpu = torch.device('cpu')
+    precision = Precision(None, channels_last=False)
     network = SegNet(SegNetConfig(3, 2, widths=(8, 8), depths=(1, 2), dropout=0.1))
-    optimizers, scaler = [OPTIMIZERS[kind](network.parameters(), lr=1e-3, foreach=each) for kind in OPTIMIZERS for each in (False, True)], torch.amp.GradScaler('cpu', enabled=scaled)
+    optimizers = _every_optimizer(network)
+    scaler = torch.amp.GradScaler('cpu', enabled=scaled)
     average = AveragedModel(network, use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     drawn = draw_augmentation(4, 3, torch.Generator().manual_seed(0))
-    batch, masks, weight = torch.randn(4, 3, 32, 48), (torch.rand(4, 2, 32, 48) > 0.8).float(), torch.ones(2)
+    batch = torch.randn(4, 3, 32, 48)
+    masks = (torch.rand(4, 2, 32, 48) > 0.8).float()
+    weight = torch.ones(2)
     def step() -> None:
         images, moved = augment(to_device(batch, cpu, precision), to_device(masks, cpu, precision), drawn)
         total = torch.zeros(())
-        for optimizer in optimizers: total += training_step(network, optimizer, images, moved, weight, precision=precision, scaler=scaler)
-        for _ in range(2): average.update_parameters(network) # the first call copies
+        for optimizer in optimizers:
+            total += training_step(
+                network,
+                optimizer,
+                images,
+                moved,
+                weight,
+                precision=precision,
+                scaler=scaler)
+        for _ in range(2): # the first call copies
+            average.update_parameters(network)
         total.item()
         slice_probabilities(network, batch.numpy(), cpu, precision=precision)
     return step
 
 # %% ../nbs/17_audit.ipynb #da18711e
 class _Recorder(TorchDispatchMode):
+    "Counts the operators that are called while it is on, and collects the types of their numbers."
     def __init__(self):
         super().__init__()
-        self.calls, self.types = Counter(), set()
+        self.calls = Counter()
+        self.types = set()
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-        if operator.namespace != 'profiler': # the profiler's own marks
-            self.calls[operator.name().removeprefix('aten::')] += 1
-            result = operator(*args, **(kwargs or {}))
-            self.types |= {leaf.dtype for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
-            return result
-        return operator(*args, **(kwargs or {}))
+        if operator.namespace == 'profiler': # the profiler's own marks
+            return operator(*args, **(kwargs or {}))
+        self.calls[operator.name().removeprefix('aten::')] += 1
+        result = operator(*args, **(kwargs or {}))
+        self.types |= {leaf.dtype for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
+        return result
 
-def record_operators(step:Callable[[], None]) -> tuple[Counter, set[torch.dtype]]: # how often each, by full name; types of numbers
+def record_operators(
+    step:Callable[[], None],
+) -> tuple[Counter, set[torch.dtype]]: # how often each, by full name; types of numbers
     "The operators that a backend is asked for while `step` runs."
-    with _Recorder() as recorder: step()
+    with _Recorder() as recorder:
+        step()
     return recorder.calls, recorder.types
 
+# %% ../nbs/17_audit.ipynb #16b7ce29
 def record_callees(step:Callable[[], None]) -> dict[str, set[str]]: # names without overloads
     "Which operators each operator calls while `step` runs."
-    with torch.autograd.profiler.profile(use_kineto=False) as profiler: step()
+    with torch.autograd.profiler.profile(use_kineto=False) as profiler:
+        step()
     callees = {}
     def walk(event, caller:str) -> None:
-        name = event.name.removeprefix('aten::') if event.name.startswith('aten::') else caller
+        name = caller
         if event.name.startswith('aten::'):
+            name = event.name.removeprefix('aten::')
             callees.setdefault(name, set())
-            if caller: callees.setdefault(caller, set()).add(name)
-        for child in event.cpu_children: walk(child, name)
+            if caller:
+                callees.setdefault(caller, set()).add(name)
+        for child in event.cpu_children:
+            walk(child, name)
     for event in profiler.function_events:
-        if event.cpu_parent is None: walk(event, '')
+        if event.cpu_parent is None:
+            walk(event, '')
     return callees
 
 # %% ../nbs/17_audit.ipynb #1633c111
@@ -86,22 +120,35 @@ class Kernels:
     delegate: str # the operator that has the kernels in place of this one, or empty
     view: bool = False # whether it computes nothing and looks at the same numbers in another way
 
+def _by_backend(entry:Mapping) -> dict[str, str]:
+    "The kernels of one entry of PyTorch's table; several backends may share one."
+    dispatch = entry.get('dispatch') or {}
+    kernels = {key.strip(): function for keys, function in dispatch.items() for key in keys.split(',')}
+    if 'ufunc_inner_loop' in entry: # generated from a formula
+        kernels |= dict(CPU='ufunc', CUDA='ufunc')
+    return kernels
+
 def kernel_table() -> dict[str, Kernels]: # by full name of the operator
     "The kernels of the PyTorch that is installed, as its own table lists them."
-    try: import yaml
-    except ImportError: raise ValueError("the audit reads PyTorch's table of kernels with PyYAML: pip install 'mriseg[audit]'") from None
+    try:
+        import yaml
+    except ImportError:
+        told = "the audit reads PyTorch's table of kernels with PyYAML: pip install 'mriseg[audit]'"
+        raise ValueError(told) from None
     text = (files('torchgen')/'packaged'/'ATen'/'native'/'native_functions.yaml').read_text(encoding='utf-8')
     table = {}
     for entry in yaml.load(text, getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
-        kernels = {key.strip(): function for keys, function in (entry.get('dispatch') or {}).items() for key in keys.split(',')}
-        if 'ufunc_inner_loop' in entry: kernels |= dict(CPU='ufunc', CUDA='ufunc') # generated from a formula
-        name, returned = entry['func'].split('(')[0], entry['func'].rpartition('->')[2]
-        table[name] = Kernels(kernels, entry.get('structured_delegate', ''), view='(a)' in returned or name == '_unsafe_view') # what shares memory with an operand
+        name = entry['func'].split('(')[0]
+        returned = entry['func'].rpartition('->')[2]
+        view = '(a)' in returned or name == '_unsafe_view' # what shares memory with an operand
+        table[name] = Kernels(_by_backend(entry), entry.get('structured_delegate', ''), view=view)
     return table
 
 # %% ../nbs/17_audit.ipynb #c7b6b8c8
 BACKENDS = dict(mps='MPS', cuda='CUDA')
-CHOSEN_BY_DEVICE = dict(MPS=dict(convolution={'_mps_convolution'}, convolution_backward={'mps_convolution_backward'}), CUDA=dict(convolution={'cudnn_convolution'}))
+CHOSEN_BY_DEVICE = dict(
+    MPS=dict(convolution={'_mps_convolution'}, convolution_backward={'mps_convolution_backward'}),
+    CUDA=dict(convolution={'cudnn_convolution'}))
 NOT_IN_TABLE = dict(MPS={'copy_': 'mps_copy_'}, CUDA={'copy_': 'copy_kernel_cuda'})
 
 @dataclass(frozen=True)
@@ -112,16 +159,76 @@ class Operator:
     verdict: str # 'native', 'composite', 'view' or 'missing'
     kernels: tuple[str, ...] # functions of the backend; for a missing one, the operators that have none
 
-def _native(name:str, table:Mapping[str, Kernels], backend:str) -> str: # name of the function, or empty
+def _native(
+    name:str, # full name of the operator
+    table:Mapping[str, Kernels],
+    backend:str, # 'MPS' or 'CUDA'
+) -> str: # name of the function, or empty
+    "The kernel of a backend for an operator, its own or that of its delegate."
     entry = table.get(name, Kernels({}, ''))
     own = entry.by_backend.get(backend) or NOT_IN_TABLE[backend].get(name)
-    return own or (_native(entry.delegate, table, backend) if entry.delegate else '')
+    if not own and entry.delegate:
+        return _native(entry.delegate, table, backend)
+    return own or ''
 
 def _is_composite(name:str, table:Mapping[str, Kernels]) -> bool:
+    "Whether an operator is put together from others; one that the table doesn't know is not."
     entry = table.get(name, Kernels({'none': ''}, ''))
-    return not entry.delegate and (not entry.by_backend or any(key.startswith('Composite') for key in entry.by_backend))
+    if entry.delegate:
+        return False
+    return not entry.by_backend or any(key.startswith('Composite') for key in entry.by_backend)
+
+# %% ../nbs/17_audit.ipynb #7fd21d23
+def _overloads(base:str, table:Mapping[str, Kernels]) -> list[str]: # full names
+    "The operators of the table that have a name without their overload."
+    return [full for full in table if full.split('.')[0] == base]
+
+@dataclass
+class _Descent:
+    "The way from an operator down to the kernels of a backend."
+    table: Mapping[str, Kernels]
+    callees: Mapping[str, set[str]] # see `record_callees`
+    backend: str # 'MPS' or 'CUDA'
+    kernels: list[str] = field(default_factory=list) # functions of the backend that were found
+    missing: list[str] = field(default_factory=list) # names without their overloads
+    seen: set[str] = field(default_factory=set)
+
+    def follow(self, base:str, candidates:list[str]) -> None:
+        "Note the kernel of the first candidate that has one, or go on with what `base` calls."
+        found = list(filter(None, [_native(full, self.table, self.backend) for full in candidates]))
+        if found:
+            self.kernels.append(found[0])
+            return
+        composite = [full for full in candidates if _is_composite(full, self.table)]
+        if not composite:
+            self.missing.append(base)
+            return
+        self.seen.add(base)
+        if not all(self.table[full].view for full in composite if full in self.table):
+            self.go_down(base)
+
+    def go_down(self, base:str) -> None:
+        "Follow what a composite calls, and its overloads that compute themselves."
+        chosen = CHOSEN_BY_DEVICE[self.backend]
+        called = chosen.get(base, self.callees.get(base, set()))
+        for callee in sorted(called - self.seen):
+            self.follow(callee, _overloads(callee, self.table))
+        computing = [full for full in _overloads(base, self.table) if not _is_composite(full, self.table)]
+        if computing and base not in chosen:
+            self.follow(base, computing)
 
 # %% ../nbs/17_audit.ipynb #24554287
+def _verdict(name:str, descent:_Descent) -> str:
+    "What the descent from an operator found."
+    view = name in descent.table and descent.table[name].view
+    if descent.missing or not descent.kernels and not view:
+        return 'missing'
+    if _native(name, descent.table, descent.backend):
+        return 'native'
+    if view:
+        return 'view'
+    return 'composite'
+
 def judge_operator(
     name:str, # full name, such as 'add.Tensor'
     calls:int,
@@ -131,22 +238,13 @@ def judge_operator(
     backend:str, # 'MPS' or 'CUDA'
 ) -> Operator:
     "Who computes an operator on a backend, composites followed down to their kernels."
-    kernels, missing, seen = [], [], set()
-    def follow(base:str, candidates:list[str]) -> None:
-        if found := [kernel for full in candidates if (kernel := _native(full, table, backend))]: return kernels.append(found[0])
-        composite = [full for full in candidates if _is_composite(full, table)]
-        if not composite: return missing.append(base)
-        seen.add(base)
-        if all(table[full].view for full in composite if full in table): return
-        called = CHOSEN_BY_DEVICE[backend].get(base, callees.get(base, set()))
-        for callee in sorted(called - seen): follow(callee, [full for full in table if full.split('.')[0] == callee])
-        computing = [full for full in table if full.split('.')[0] == base and not _is_composite(full, table)]
-        if computing and base not in CHOSEN_BY_DEVICE[backend]: follow(base, computing)
     base = name.split('.')[0]
-    follow(base, [name])
-    view = name in table and table[name].view
-    verdict = 'missing' if missing or not kernels and not view else 'native' if _native(name, table, backend) else 'view' if view else 'composite'
-    named = missing or [base] if verdict == 'missing' else kernels
+    descent = _Descent(table, callees, backend)
+    descent.follow(base, [name])
+    verdict = _verdict(name, descent)
+    named = descent.kernels
+    if verdict == 'missing':
+        named = descent.missing or [base]
     return Operator(name, calls, verdict, tuple(dict.fromkeys(named)))
 
 # %% ../nbs/17_audit.ipynb #709771ce
@@ -159,51 +257,95 @@ class Audit:
     float64: bool # whether any operator saw 64-bit floats, which MPS doesn't have
 
     @property
-    def missing(self) -> tuple[Operator, ...]: return tuple(o for o in self.operators if o.verdict == 'missing')
+    def missing(self) -> tuple[Operator, ...]:
+        return tuple(operator for operator in self.operators if operator.verdict == 'missing')
 
     def table(self) -> str:
-        return '\n'.join(f"{o.name:44s} {o.calls:5d}  {o.verdict:9s} {', '.join(o.kernels)}" for o in self.operators)
+        "One line per operator."
+        lines = []
+        for operator in self.operators:
+            kernels = ', '.join(operator.kernels)
+            lines.append(f'{operator.name:44s} {operator.calls:5d}  {operator.verdict:9s} {kernels}')
+        return '\n'.join(lines)
 
-    def __str__(self):
+    def __str__(self) -> str:
         count = Counter(operator.verdict for operator in self.operators)
-        text = f"{len(self.operators)} operators of a training step and a prediction on {self.backend}, torch {self.torch_version}: {', '.join(f'{count[v]} {v}' for v in ('native', 'composite', 'view', 'missing'))}"
-        if self.float64: text += '\nsome numbers are 64-bit floats, which MPS does not have'
-        return text + ''.join(f"\nno kernel: {o.name} ({', '.join(o.kernels)}), called {o.calls} times" for o in self.missing)
+        verdicts = ', '.join(f'{count[verdict]} {verdict}' for verdict in ('native', 'composite', 'view', 'missing'))
+        what = f'{len(self.operators)} operators of a training step and a prediction on {self.backend}'
+        lines = [f'{what}, torch {self.torch_version}: {verdicts}']
+        if self.float64:
+            lines.append('some numbers are 64-bit floats, which MPS does not have')
+        for operator in self.missing:
+            kernels = ', '.join(operator.kernels)
+            lines.append(f'no kernel: {operator.name} ({kernels}), called {operator.calls} times')
+        return '\n'.join(lines)
 
+# %% ../nbs/17_audit.ipynb #c488200c
 def audit_operators(
     backend:str='mps', # or 'cuda'
     *,
     table:Mapping[str, Kernels]|None=None, # `None` reads that of the PyTorch that is installed
 ) -> Audit:
     "Look up every operator of a training step and a prediction in PyTorch's table of kernels."
-    if backend not in BACKENDS: raise ValueError(f"there is no table for '{backend}'; use one of {', '.join(BACKENDS)}")
-    table = kernel_table() if table is None else table
+    if backend not in BACKENDS:
+        raise ValueError(f"there is no table for '{backend}'; use one of {', '.join(BACKENDS)}")
+    if table is None:
+        table = kernel_table()
     calls, _ = record_operators(whole_step())
-    types = record_operators(whole_step(scaled=False))[1] # the scaler's only one is left out on MPS by PyTorch itself
-    callees, key = record_callees(whole_step()), BACKENDS[backend]
-    operators = tuple(judge_operator(name, calls[name], table=table, callees=callees, backend=key) for name in sorted(calls))
-    return Audit(key, torch.__version__, operators, torch.float64 in types)
+    _, types = record_operators(whole_step(scaled=False))
+    callees = record_callees(whole_step())
+    key = BACKENDS[backend]
+    operators = []
+    for name in sorted(calls):
+        operators.append(judge_operator(name, calls[name], table=table, callees=callees, backend=key))
+    return Audit(key, torch.__version__, tuple(operators), torch.float64 in types)
 
 # %% ../nbs/17_audit.ipynb #32007ba8
 def stage_configs(config:SegNetConfig) -> list[SegNetConfig]:
     "For each stage of a network, a SegNet that has this stage alone, with its channels."
     before = (config.input_channels, *config.widths)
-    return [SegNetConfig(b, config.output_channels, widths=(w,), depths=(2,), kernel_size=config.kernel_size) for b, w in zip(before, config.widths)]
+    stages = []
+    for inputs, width in zip(before, config.widths):
+        alone = dict(widths=(width,), depths=(2,), kernel_size=config.kernel_size)
+        stages.append(SegNetConfig(inputs, config.output_channels, **alone))
+    return stages
 
-def _relative(found:Mapping[str, Tensor], expected:Mapping[str, Tensor]) -> float:
+def _relative(found:Mapping[str, Tensor], expected:Mapping[str, Tensor]) -> float: # NaN stays NaN
     "The largest difference of any tensor, relative to its length, tiny tensors to a thousandth of the longest."
     longest = max(tensor.norm().item() for tensor in expected.values())
-    return torch.stack([(found[name].cpu().float() - tensor).norm()/max(tensor.norm().item(), 1e-3*longest) for name, tensor in expected.items()]).max().item() # NaN stays NaN
+    apart = []
+    for name, tensor in expected.items():
+        difference = (found[name].cpu().float() - tensor).norm()
+        apart.append(difference/max(tensor.norm().item(), 1e-3*longest))
+    return torch.stack(apart).max().item()
 
-def _look(network:SegNet, images:Tensor, masks:Tensor, precision:Precision) -> tuple[float, dict[str, Tensor], dict[str, Tensor]]:
+# %% ../nbs/17_audit.ipynb #e311d239
+_Looked = tuple[float, dict[str, Tensor], dict[str, Tensor]] # loss, gradients, statistics
+
+def _look(
+    network:SegNet,
+    images:Tensor, # (B, C, H, W)
+    masks:Tensor, # (B, S, H, W)
+    precision:Precision,
+) -> _Looked:
     "Loss, gradients and statistics of one step, no weight changed."
-    device, scaler = images.device, loss_scaler(images.device, precision)
+    device = images.device
+    scaler = loss_scaler(device, precision)
     network.zero_grad()
-    with autocasting(device, precision): logits = network(images)
+    with autocasting(device, precision):
+        logits = network(images)
     loss = segmentation_loss(logits, masks, torch.full((masks.shape[1],), 5., device=device))
     scaler.scale(loss).backward()
-    gradients = {name: p.grad/scaler.get_scale() for name, p in network.named_parameters()}
-    return loss.item(), gradients, {name: b for name, b in network.named_buffers() if b.is_floating_point()}
+    gradients = {name: weight.grad/scaler.get_scale() for name, weight in network.named_parameters()}
+    statistics = {name: buffer for name, buffer in network.named_buffers() if buffer.is_floating_point()}
+    return loss.item(), gradients, statistics
+
+def _apart(found:_Looked, expected:_Looked) -> tuple[float, float, float]: # loss, gradients, statistics
+    "The relative differences of what was seen in two networks."
+    loss, gradients, statistics = found
+    true_loss, true_gradients, true_statistics = expected
+    relative = abs(loss - true_loss)/abs(true_loss)
+    return relative, _relative(gradients, true_gradients), _relative(statistics, true_statistics)
 
 # %% ../nbs/17_audit.ipynb #6a6026a3
 @dataclass(frozen=True)
@@ -214,6 +356,7 @@ class Differences:
     statistics: float # running means and variances of batch normalisation
     probability: float # mean difference after the last step: in short types single voxels move to a neighbour
 
+# %% ../nbs/17_audit.ipynb #0d9fe6b8
 def compare_steps(
     network:SegNet, # on the device that is tested
     twin:SegNet, # on the CPU; both are changed in place
@@ -223,30 +366,39 @@ def compare_steps(
     steps:int=3,
 ) -> Differences:
     "Take the same steps on a device and on the CPU, each from the same weights, and tell how far apart they are."
-    device, plain, generator = next(network.parameters()).device, Precision(None, channels_last=False), torch.Generator().manual_seed(0)
-    optimizer, found = torch.optim.AdamW(twin.parameters(), lr=2e-3), []
+    device = next(network.parameters()).device
+    plain = Precision(None, channels_last=False)
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=2e-3)
+    found = []
     for _ in range(steps):
         network.load_state_dict(twin.state_dict())
         images = torch.randn(4, twin.config.input_channels, *size, generator=generator)
         masks = (images[:, :1].expand(-1, twin.config.output_channels, -1, -1) > 1).float()
-        loss, gradients, statistics = _look(network.train(), to_device(images, device, precision), masks.to(device), precision)
-        true_loss, true_gradients, true_statistics = _look(twin.train(), images, masks, plain)
-        found.append((abs(loss - true_loss)/abs(true_loss), _relative(gradients, true_gradients), _relative(statistics, true_statistics)))
+        looked = _look(network.train(), to_device(images, device, precision), masks.to(device), precision)
+        found.append(_apart(looked, _look(twin.train(), images, masks, plain)))
         optimizer.step()
     network.load_state_dict(twin.state_dict())
-    there, here = slice_probabilities(network, images, device, precision=precision), slice_probabilities(twin, images, torch.device('cpu'), precision=plain)
-    return Differences(*torch.tensor(found).amax(0).tolist(), float(abs(there - here).mean()))
+    there = slice_probabilities(network, images, device, precision=precision)
+    here = slice_probabilities(twin, images, torch.device('cpu'), precision=plain)
+    worst = torch.tensor(found).amax(0).tolist()
+    return Differences(*worst, probability=float(abs(there - here).mean()))
 
 # %% ../nbs/17_audit.ipynb #44dd343e
-ALLOWED = {None: Differences(loss=1e-4, gradients=2e-2, statistics=1e-4, probability=1e-4),
-           torch.float16: Differences(loss=5e-3, gradients=0.2, statistics=5e-3, probability=5e-3),
-           torch.bfloat16: Differences(loss=2e-2, gradients=0.8, statistics=2e-2, probability=2e-2)} # by type under autocast
+ALLOWED = { # by type under autocast
+    None: Differences(loss=1e-4, gradients=2e-2, statistics=1e-4, probability=1e-4),
+    torch.float16: Differences(loss=5e-3, gradients=0.2, statistics=5e-3, probability=5e-3),
+    torch.bfloat16: Differences(loss=2e-2, gradients=0.8, statistics=2e-2, probability=2e-2)}
 
 def too_far(found:Differences, allowed:Differences) -> tuple[str, ...]: # names of what differs too much
     "What differs by more than is allowed, or is no number at all."
     return tuple(name for name, most in vars(allowed).items() if not getattr(found, name) <= most)
 
-def make_twins(config:SegNetConfig, device:torch.device, precision:Precision) -> tuple[SegNet, SegNet]: # on the device, on the CPU
+def make_twins(
+    config:SegNetConfig,
+    device:torch.device,
+    precision:Precision, # of the network on the device
+) -> tuple[SegNet, SegNet]: # on the device, on the CPU
     "The same network twice, weights from one seed."
     torch.manual_seed(0)
     twin = SegNet(config)
@@ -254,31 +406,110 @@ def make_twins(config:SegNetConfig, device:torch.device, precision:Precision) ->
     network.load_state_dict(twin.state_dict())
     return network.to(device, memory_format=precision.memory_format), twin
 
+# %% ../nbs/17_audit.ipynb #1dbc482a
+def _timed(device:torch.device, step:Callable[[], Tensor]) -> float: # seconds
+    "How long a step takes, until the device has done all of it."
+    wait_for(device)
+    started = time.perf_counter()
+    step()
+    wait_for(device)
+    return time.perf_counter() - started
+
 # %% ../nbs/17_audit.ipynb #dec82a9c
-def seconds_per_slice(device:torch.device, precision:Precision, config:SegNetConfig, size:tuple[int, int], *, batch_size:int=8) -> tuple[float, tuple[int, int]]: # and memory, see `memory_in_use`
-    "The time of a training step on random slices, the best of three, over the number of slices; and the memory that it takes."
+def seconds_per_slice(
+    device:torch.device,
+    precision:Precision,
+    config:SegNetConfig,
+    size:tuple[int, int], # (H, W)
+    *,
+    batch_size:int=8,
+) -> tuple[float, tuple[int, int]]: # and memory, see `memory_in_use`
+    "The time of a training step on random slices, the best of three, per slice, and the memory that it takes."
     keep_memory(device)
     network = SegNet(config).to(device, memory_format=precision.memory_format)
-    optimizer, scaler, weight = torch.optim.AdamW(network.parameters()), loss_scaler(device, precision), torch.ones(config.output_channels, device=device)
-    images, masks = to_device(torch.randn(batch_size, config.input_channels, *size), device, precision), torch.zeros(batch_size, config.output_channels, *size, device=device)
-    times = []
-    for _ in range(4):
-        wait_for(device)
-        started = time.perf_counter()
-        training_step(network, optimizer, images, masks, weight, precision=precision, scaler=scaler)
-        wait_for(device)
-        times.append(time.perf_counter() - started)
+    optimizer = torch.optim.AdamW(network.parameters())
+    scaler = loss_scaler(device, precision)
+    weight = torch.ones(config.output_channels, device=device)
+    images = to_device(torch.randn(batch_size, config.input_channels, *size), device, precision)
+    masks = torch.zeros(batch_size, config.output_channels, *size, device=device)
+    def step() -> Tensor:
+        return training_step(
+            network,
+            optimizer,
+            images,
+            masks,
+            weight,
+            precision=precision,
+            scaler=scaler)
+    times = [_timed(device, step) for _ in range(4)]
     return min(times[1:])/batch_size, memory_in_use(device) # the first one makes the kernels ready
 
 # %% ../nbs/17_audit.ipynb #1f10242d
 def compare_augmentation(device:torch.device, size:tuple[int, int]) -> float:
     "The mean difference, in standard deviations, between images altered on a device and on the CPU."
     generator = torch.Generator().manual_seed(0)
-    images, masks = torch.randn(4, 3, *size, generator=generator), torch.ones(4, 1, *size)
+    images = torch.randn(4, 3, *size, generator=generator)
+    masks = torch.ones(4, 1, *size)
     drawn = draw_augmentation(4, 3, generator)
     drawn = replace(drawn, noise=torch.zeros_like(drawn.noise))
-    there, here = (augment(images.to(kind), masks.to(kind), drawn)[0].cpu() for kind in (device, 'cpu'))
-    return (there - here).abs().mean().item()
+    there, _ = augment(images.to(device), masks.to(device), drawn)
+    here, _ = augment(images, masks, drawn)
+    return (there.cpu() - here).abs().mean().item()
+
+# %% ../nbs/17_audit.ipynb #6a3cba3a
+def _columns(differences:Differences) -> str:
+    "The four numbers, one below the other in a table."
+    return ''.join(f'{value:13.0e}' for value in vars(differences).values())
+
+def _compare_stages(
+    device:torch.device,
+    precision:Precision,
+    config:SegNetConfig,
+    size:tuple[int, int], # (H, W)
+) -> tuple[bool, list[str]]: # whether all is well; lines of a table
+    "Compare training steps on a device with those on the CPU, stage by stage."
+    allowed = ALLOWED[precision.autocast]
+    kind = str(precision.autocast or 'float32').removeprefix('torch.')
+    titles = ''.join(f'{name:>13s}' for name in vars(allowed))
+    fine = True
+    lines = [f'  {kind:8s}{titles}']
+    for stage, alone in enumerate(stage_configs(config)):
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            network, twin = make_twins(alone, device, precision)
+            found = compare_steps(network, twin, precision, (size[0] >> stage, size[1] >> stage))
+        wrong = ', '.join(too_far(found, allowed))
+        fine &= not wrong
+        line = f'  stage {stage} {_columns(found)}'
+        if wrong:
+            line += f'  FAILED: {wrong}'
+        lines.append(line)
+    lines.append(f'  allowed {_columns(allowed)}')
+    return fine, lines
+
+# %% ../nbs/17_audit.ipynb #010612a6
+def _speed_and_memory(
+    device:torch.device,
+    precision:Precision,
+    config:SegNetConfig,
+    size:tuple[int, int], # (H, W)
+) -> list[str]:
+    "Two lines of the report."
+    seconds, (held, taken) = seconds_per_slice(device, precision, config, size)
+    speed = f'speed: {1/seconds:.1f} slices/s of training'
+    if device.type != 'cpu':
+        cpu = torch.device('cpu')
+        on_cpu, _ = seconds_per_slice(cpu, default_precision(cpu, 'fp32'), config, size)
+        speed += f', {on_cpu/seconds:.1f} times the CPU in fp32'
+    return [speed, f'memory: {held/2**20:.0f} MB held, {taken/2**20:.0f} MB taken from the system']
+
+def _verdict_on(device:torch.device, fine:bool) -> str:
+    "The last line of the report."
+    if not fine:
+        bad = f'{device} DOES NOT COMPUTE what the CPU does; please report this block'
+        return f"verdict: {bad}, and use device='cpu' until it is mended"
+    if device.type == 'cpu':
+        return 'verdict: this ran on the CPU ONLY: two ways of computing on it agree, no GPU was tested'
+    return f'verdict: {device} computes what the CPU does'
 
 # %% ../nbs/17_audit.ipynb #ed5ada8e
 def self_test(
@@ -289,26 +520,22 @@ def self_test(
     size:tuple[int, int]=(160, 192), # (H, W)
 ) -> tuple[bool, str]: # whether all is well; a block of text for a report
     "Compute the same on a device and on the CPU, stage by stage, compare, and report with speed and memory."
-    if falls_back(): raise ValueError(f'{FALLBACK_VARIABLE} is set, so operators without an MPS kernel would run on the CPU unnoticed; unset it and start again')
-    precision, cpu, config = precision or default_precision(device), torch.device('cpu'), preset_config(preset, input_channels=3, output_channels=1)
-    full, fine = replace(precision, autocast=None), True
-    lines = [f'mriseg self-test, preset {preset}, slices of {size[0]}×{size[1]}', describe_device(device, precision), 'differences to the CPU in fp32, at worst over 3 steps:']
-    for how in dict.fromkeys((full, precision)): # in 32 bits always: what is allowed in short types hides a lot
-        allowed = ALLOWED[how.autocast]
-        lines.append(f"  {str(how.autocast or 'float32').removeprefix('torch.'):8s}" + ''.join(f'{name:>13s}' for name in vars(allowed)))
-        for stage, alone in enumerate(stage_configs(config)):
-            with torch.backends.cudnn.flags(allow_tf32=False): found = compare_steps(*make_twins(alone, device, how), how, (size[0] >> stage, size[1] >> stage))
-            wrong = too_far(found, allowed)
-            fine &= not wrong
-            lines.append(f'  stage {stage} ' + ''.join(f'{value:13.0e}' for value in vars(found).values()) + (f"  FAILED: {', '.join(wrong)}" if wrong else ''))
-        lines.append('  allowed ' + ''.join(f'{value:13.0e}' for value in vars(allowed).values()))
+    if falls_back():
+        told = f'{FALLBACK_VARIABLE} is set, so operators without an MPS kernel would run on the CPU unnoticed'
+        raise ValueError(f'{told}; unset it and start again')
+    precision = precision or default_precision(device)
+    config = preset_config(preset, input_channels=3, output_channels=1)
+    fine = True
+    lines = [f'mriseg self-test, preset {preset}, slices of {size[0]}×{size[1]}', describe_device(device, precision)]
+    lines.append('differences to the CPU in fp32, at worst over 3 steps:')
+    full = replace(precision, autocast=None)
+    for how in dict.fromkeys((full, precision)):
+        good, table = _compare_stages(device, how, config, size)
+        fine &= good
+        lines += table
     apart = compare_augmentation(device, size)
-    fine &= apart <= 1e-3
-    lines.append(f"augmentation differs by {apart:.0e} (allowed 1e-03){'' if apart <= 1e-3 else '  FAILED'}")
-    seconds, (held, taken) = seconds_per_slice(device, precision, config, size)
-    lines.append(f'speed: {1/seconds:.1f} slices/s of training' + (f", {seconds_per_slice(cpu, default_precision(cpu, 'fp32'), config, size)[0]/seconds:.1f} times the CPU in fp32" if device.type != 'cpu' else ''))
-    lines.append(f'memory: {held/2**20:.0f} MB held, {taken/2**20:.0f} MB taken from the system')
-    good = 'this ran on the CPU ONLY: two ways of computing on it agree, no GPU was tested' if device.type == 'cpu' else f'{device} computes what the CPU does'
-    bad = f"{device} DOES NOT COMPUTE what the CPU does; please report this block, and use device='cpu' until it is mended"
-    lines.append(f'verdict: {good if fine else bad}')
-    return fine, '\n'.join(lines)
+    failed = '' if apart <= 1e-3 else '  FAILED'
+    fine &= not failed
+    lines.append(f'augmentation differs by {apart:.0e} (allowed 1e-03){failed}')
+    lines += _speed_and_memory(device, precision, config, size)
+    return fine, '\n'.join([*lines, _verdict_on(device, fine)])

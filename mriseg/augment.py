@@ -24,7 +24,8 @@ def affine_map(
     side:Tensor, # (B,) -1 exchanges left and right, 1 doesn't
 ) -> Tensor: # (B, 2, 3) from places in the new picture to places in the old one, as `affine_grid` takes it
     "The map that shifts a head, mirrors it, and then turns and scales it."
-    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=-1).view(-1, 2, 2)/scale.view(-1, 1, 1)
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=-1).view(-1, 2, 2)
+    turn = turn/scale.view(-1, 1, 1)
     turn[:, 1] *= side[:, None] # PyTorch's second coordinate runs along H, from left to right in the patient
     return torch.cat([turn, -2*shift.flip(1)[:, :, None]], dim=2) # a side is 2 long, from -1 to 1
 
@@ -44,14 +45,17 @@ def move(
     return images, (moved > 0.5).to(masks.dtype)
 
 # %% ../nbs/06_augment.ipynb #71569f6c
-BLUR_SHARE, BLUR_SIGMA, BLUR_REACH = 0.1, (0.4, 1.2), 5 # of the sequences; voxels; voxels
+BLUR_SHARE = 0.1 # of the sequences
+BLUR_SIGMA = (0.4, 1.2) # voxels
+BLUR_REACH = 5 # voxels
 
 def blur(
     images:Tensor, # (B, C, H, W)
     sigma:Tensor, # (B, C) voxels; 0 leaves a sequence sharp
 ) -> Tensor: # (B, C, H, W)
     "Blur each sequence of each image with a Gaussian of its own."
-    distance = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=images.device)/sigma.to(images.device).reshape(-1, 1, 1, 1).clamp(min=0.1)
+    width = sigma.to(images.device).reshape(-1, 1, 1, 1).clamp(min=0.1)
+    distance = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=images.device)/width
     bell = torch.exp(-distance**2/2)
     bell = bell/bell.sum(dim=-1, keepdim=True) # (B*C, 1, 1, 2*BLUR_REACH + 1)
     flat = images.reshape(1, -1, *images.shape[2:]) # every sequence of every image is a channel with its own kernel
@@ -59,7 +63,8 @@ def blur(
     return F.conv2d(flat, bell, padding=(0, BLUR_REACH), groups=len(bell)).view(images.shape)
 
 # %% ../nbs/06_augment.ipynb #e45e702e
-THICK_SHARE, THICKEST = 0.05, 5 # of the sequences; voxels
+THICK_SHARE = 0.05 # of the sequences
+THICKEST = 5 # voxels
 
 def thick_slices(
     images:Tensor, # (B, C, H, W)
@@ -71,11 +76,14 @@ def thick_slices(
         place = (torch.arange(size, device=images.device) + 0.5)/slabs # (THICKEST, 1, size), counted in slabs
         nearness = (1 - (place.mT - 0.5 - place.floor()).abs()).clamp(min=0)
         return (nearness/nearness.sum(dim=-1, keepdim=True))[chosen - 1]
-    along_h, along_w = (weights(chosen, size) for chosen, size in zip(thickness.to(images.device).unbind(-1), images.shape[2:]))
-    return along_h @ images @ along_w.mT
+    height, width = images.shape[2:]
+    thick_h, thick_w = thickness.to(images.device).unbind(-1)
+    return weights(thick_h, height) @ images @ weights(thick_w, width).mT
 
 # %% ../nbs/06_augment.ipynb #85112e5d
-BIAS_SHARE, BIAS_RANGE, BIAS_GRID = 0.3, 0.25, 3 # of the images; of the logarithm; numbers along each side of the picture
+BIAS_SHARE = 0.3 # of the images
+BIAS_RANGE = 0.25 # of the logarithm
+BIAS_GRID = 3 # numbers along each side of the picture
 RAW_MEAN = 3. # mean of raw brightness in the head, in standard deviations
 
 def bias_field(
@@ -84,9 +92,11 @@ def bias_field(
 ) -> Tensor: # (B, C, H, W)
     "Multiply raw brightness by a smooth field."
     def curves(size:int) -> Tensor: # (1, 1, size, BIAS_GRID): how much each number of the grid counts at each voxel
-        return F.interpolate(torch.eye(BIAS_GRID, device=images.device)[None, None], (size, BIAS_GRID), mode='bicubic', align_corners=True)
-    field = (curves(images.shape[2]) @ log_gain.to(images.device) @ curves(images.shape[3]).mT).exp()
-    return torch.addcmul(RAW_MEAN*(field - 1), images, field) # (images + RAW_MEAN)*field - RAW_MEAN in one pass over the images
+        single = torch.eye(BIAS_GRID, device=images.device)[None, None]
+        return F.interpolate(single, (size, BIAS_GRID), mode='bicubic', align_corners=True)
+    height, width = images.shape[2:]
+    field = (curves(height) @ log_gain.to(images.device) @ curves(width).mT).exp()
+    return torch.addcmul(RAW_MEAN*(field - 1), images, field) # (images + RAW_MEAN)*field - RAW_MEAN in one pass
 
 # %% ../nbs/06_augment.ipynb #b77f091c
 GAMMA_RANGE = 0.3 # of the logarithm: exponents from 0.74 to 1.35
@@ -99,7 +109,8 @@ def bend(
     return torch.copysign(images.abs()**gamma.to(images.device), images)
 
 # %% ../nbs/06_augment.ipynb #7fde6cb4
-GAIN_RANGE, OFFSET_RANGE = 0.25, 0.3 # of the logarithm: factors from 0.78 to 1.28; standard deviations
+GAIN_RANGE = 0.25 # of the logarithm: factors from 0.78 to 1.28
+OFFSET_RANGE = 0.3 # standard deviations
 
 def contrast(
     images:Tensor, # (B, C, H, W) z-scores
@@ -140,8 +151,10 @@ def draw_subsets(
     share:float, # of the images that keep any part of their sequences; the others keep all
 ) -> Tensor: # (B, C, 1, 1) yes/no, see `drop_sequences`
     "Draw which sequences each image keeps, one at least."
-    if not 0 <= share <= 1: raise ValueError(f'sequence dropout is a share of the images from 0 to 1, but it is {share:g}')
-    subsets = (torch.arange(1, 2**channels)[:, None] >> torch.arange(channels)) % 2 == 1 # (2**C - 1, C), the last one is all
+    if not 0 <= share <= 1:
+        raise ValueError(f'sequence dropout is a share of the images from 0 to 1, but it is {share:g}')
+    binary = torch.arange(1, 2**channels)[:, None] >> torch.arange(channels)
+    subsets = binary % 2 == 1 # (2**C - 1, C), the last one is all
     drawn = torch.randint(len(subsets), (batch_size,), generator=generator)
     drawn = torch.where(torch.rand(batch_size, generator=generator) < share, drawn, len(subsets) - 1)
     return subsets[drawn][:, :, None, None]
@@ -161,17 +174,63 @@ class Augmentation:
     noise_seed: int
     kept: Tensor # (B, C, 1, 1), see `drop_sequences`
 
+    def _tensors(self) -> dict[str, Tensor]:
+        "All but the seed, by name."
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
     def to(self, device:torch.device) -> 'Augmentation':
         "The same alterations with their tensors on a device."
-        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)})
+        return replace(self, **{name: value.to(device) for name, value in self._tensors().items()})
 
     def part(self, rank:int, count:int) -> 'Augmentation':
-        "The alterations of every `count`-th image, beginning with number `rank`; the grain is another one in each part."
-        return replace(self, noise_seed=self.noise_seed + rank, **{name: value[rank::count] for name, value in vars(self).items() if isinstance(value, Tensor)})
+        "The alterations of every `count`-th image, beginning with number `rank`; the grain is another in each part."
+        own = {name: value[rank::count] for name, value in self._tensors().items()}
+        return replace(self, noise_seed=self.noise_seed + rank, **own)
+
+# %% ../nbs/06_augment.ipynb #d8819bfa
+@dataclass(frozen=True)
+class _Chance:
+    "Random numbers for each image of a batch, one after another from one generator."
+    batch_size: int
+    generator: torch.Generator
+    strength: float
+
+    def uniform(self, *shape:int) -> Tensor: # (B, *shape)
+        "From 0 to 1."
+        return torch.rand(self.batch_size, *shape, generator=self.generator)
+
+    def spread(self, *shape:int) -> Tensor: # (B, *shape)
+        "As far below 0 as above, further with more strength."
+        return (2*self.uniform(*shape) - 1)*self.strength
+
+    def happens(self, share:float, *shape:int) -> Tensor: # (B, *shape) yes/no
+        "What happens to a share of the images or sequences, to more with more strength."
+        return self.uniform(*shape) < share*self.strength
+
+# %% ../nbs/06_augment.ipynb #7a3099c7
+ANGLE_RANGE = math.radians(20)
+SCALE_RANGE = 0.2 # of the logarithm
+SHIFT_RANGE = 0.08 # of a side
+
+def _draw_rare(chance:_Chance, channels:int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    "Draw what happens to few: blur, yes/no whether slices are thick along H or W, uneven coils, and what is kept."
+    sigma = BLUR_SIGMA[0] + chance.uniform(channels)*(BLUR_SIGMA[1] - BLUR_SIGMA[0])
+    sigma = sigma*chance.happens(BLUR_SHARE, channels)
+    thick = chance.happens(THICK_SHARE, channels, 1)
+    across = thick & (torch.arange(2) == (chance.uniform(channels, 1) < 0.5))
+    log_gain = (2*chance.uniform(1, BIAS_GRID, BIAS_GRID) - 1)*BIAS_RANGE
+    log_gain = log_gain*chance.happens(BIAS_SHARE, 1, 1, 1)
+    kept = chance.uniform(channels, 1, 1) >= DROP_SHARE*chance.strength
+    return sigma, across, log_gain, kept | ~kept.any(dim=1, keepdim=True)
+
+def _draw_geometry(chance:_Chance, side:Tensor) -> Tensor: # (B, 2, 3), see `affine_map`
+    "Draw how heads are turned, scaled and shifted."
+    angle = chance.spread()*ANGLE_RANGE
+    scale = torch.exp(chance.spread()*SCALE_RANGE)
+    shift = chance.spread(2)*SHIFT_RANGE
+    return affine_map(angle, scale, shift, side)
 
 # %% ../nbs/06_augment.ipynb #6cbf869c
-ANGLE_RANGE, SCALE_RANGE, SHIFT_RANGE = math.radians(20), 0.2, 0.08 # SCALE of the logarithm; SHIFT of a side
-
 def draw_augmentation(
     batch_size:int,
     channels:int,
@@ -182,20 +241,42 @@ def draw_augmentation(
     sequence_dropout:float=0., # share of the images that keep an arbitrary part of their sequences, see `draw_subsets`
 ) -> Augmentation:
     "Draw what happens to each image of a batch."
-    if strength < 0: raise ValueError(f'the strength of augmentation must be 0 (none) or more, but it is {strength:g}')
-    def chance(*shape): return torch.rand(batch_size, *shape, generator=generator)
-    def spread(*shape): return (2*chance(*shape) - 1)*strength
-    side = torch.where((chance() < 0.5) & (strength > 0) & mirror, -1., 1.)
-    sigma = (BLUR_SIGMA[0] + chance(channels)*(BLUR_SIGMA[1] - BLUR_SIGMA[0]))*(chance(channels) < BLUR_SHARE*strength)
-    across = (chance(channels, 1) < THICK_SHARE*strength) & (torch.arange(2) == (chance(channels, 1) < 0.5)) # along H or W
-    log_gain = (2*chance(1, BIAS_GRID, BIAS_GRID) - 1)*BIAS_RANGE*(chance(1, 1, 1) < BIAS_SHARE*strength)
-    kept = chance(channels, 1, 1) >= DROP_SHARE*strength
+    if strength < 0:
+        raise ValueError(f'the strength of augmentation must be 0 (none) or more, but it is {strength:g}')
+    chance = _Chance(batch_size, generator, strength)
+    side = torch.where((chance.uniform() < 0.5) & (strength > 0) & mirror, -1., 1.)
+    sigma, across, log_gain, kept = _draw_rare(chance, channels)
+    geometry = _draw_geometry(chance, side)
+    thickness = 2 + (chance.uniform(channels, 1)*(THICKEST - 1)).long()
     drawn = Augmentation(
-        affine_map(spread()*ANGLE_RANGE, torch.exp(spread()*SCALE_RANGE), spread(2)*SHIFT_RANGE, side), sigma,
-        torch.where(across, 2 + (chance(channels, 1)*(THICKEST - 1)).long(), 1), log_gain,
-        torch.exp(spread(channels, 1, 1)*GAMMA_RANGE), torch.exp(spread(channels, 1, 1)*GAIN_RANGE), spread(channels, 1, 1)*OFFSET_RANGE,
-        spread(1, 1, 1).clamp(min=0)*NOISE_RANGE, int(torch.randint(2**31, (), generator=generator)), kept | ~kept.any(dim=1, keepdim=True))
-    return replace(drawn, kept=draw_subsets(batch_size, channels, generator, sequence_dropout)) if sequence_dropout else drawn
+        geometry=geometry,
+        sigma=sigma,
+        thickness=torch.where(across, thickness, 1),
+        log_gain=log_gain,
+        gamma=torch.exp(chance.spread(channels, 1, 1)*GAMMA_RANGE),
+        gain=torch.exp(chance.spread(channels, 1, 1)*GAIN_RANGE),
+        offset=chance.spread(channels, 1, 1)*OFFSET_RANGE,
+        noise=chance.spread(1, 1, 1).clamp(min=0)*NOISE_RANGE,
+        noise_seed=int(torch.randint(2**31, (), generator=generator)),
+        kept=kept)
+    if not sequence_dropout:
+        return drawn
+    return replace(drawn, kept=draw_subsets(batch_size, channels, generator, sequence_dropout))
+
+# %% ../nbs/06_augment.ipynb #057afaab
+def _refuse_other_batch(
+    images:Tensor, # (B, C, H, W)
+    masks:Tensor, # (B, S, H, W)
+    augmentation:Augmentation,
+) -> None:
+    "Refuse images and masks that don't agree, or for which something else was drawn."
+    given = tuple(images.shape)
+    drawn_for = tuple(augmentation.gamma.shape[:2])
+    if drawn_for != given[:2]:
+        told = f'this augmentation was drawn for {drawn_for[0]} images with {drawn_for[1]} sequences'
+        raise ValueError(f'{told}, but the images are {given}; draw one for this batch')
+    if (len(masks), *masks.shape[2:]) != (given[0], *given[2:]):
+        raise ValueError(f'images {given} and masks {tuple(masks.shape)} must agree in B, H and W')
 
 # %% ../nbs/06_augment.ipynb #8c7699cf
 def augment(
@@ -204,16 +285,19 @@ def augment(
     augmentation:Augmentation, # drawn for B images with C sequences
 ) -> tuple[Tensor, Tensor]: # altered images; masks moved like them, still 0 or 1
     "Apply drawn alterations to a batch, on the device where it lies."
-    a, drawn_for, given = augmentation.to(images.device), tuple(augmentation.gamma.shape[:2]), tuple(images.shape)
-    if drawn_for != given[:2]: raise ValueError(f'this augmentation was drawn for {drawn_for[0]} images with {drawn_for[1]} sequences, but the images are {given}; draw one for this batch')
-    if (len(masks), *masks.shape[2:]) != (given[0], *given[2:]): raise ValueError(f'images {given} and masks {tuple(masks.shape)} must agree in B, H and W')
-    layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    _refuse_other_batch(images, masks, augmentation)
+    drawn = augmentation.to(images.device)
+    layout = torch.contiguous_format
+    if images.is_contiguous(memory_format=torch.channels_last):
+        layout = torch.channels_last
     images = images.contiguous() # quicker, until the end
     there = images != 0
-    head, present = there.any(dim=1, keepdim=True).to(masks.dtype), there.flatten(2).any(dim=2)[:, :, None, None]
-    images, moved = move(images, torch.cat([masks, head], dim=1), a.geometry)
+    head = there.any(dim=1, keepdim=True).to(masks.dtype)
+    present = there.flatten(2).any(dim=2)[:, :, None, None]
+    images, moved = move(images, torch.cat([masks, head], dim=1), drawn.geometry)
     masks, head = moved.split([masks.shape[1], 1], dim=1)
-    images = thick_slices(blur(images, a.sigma), a.thickness)
-    images = contrast(bend(bias_field(images, a.log_gain), a.gamma), a.gain, a.offset)
-    images = drop_sequences(add_noise(images, a.noise, a.noise_seed)*head, a.kept & present)
+    images = thick_slices(blur(images, drawn.sigma), drawn.thickness)
+    images = contrast(bend(bias_field(images, drawn.log_gain), drawn.gamma), drawn.gain, drawn.offset)
+    images = add_noise(images, drawn.noise, drawn.noise_seed)*head
+    images = drop_sequences(images, drawn.kept & present)
     return images.contiguous(memory_format=layout), masks.contiguous()

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -23,7 +24,9 @@ from tqdm.contrib.concurrent import thread_map
 from .case import Case, read_case, refuse_structures
 from .files import file_hash, sweep_unfinished, written_whole
 from .fingerprint import fingerprints, shared_cases
-from .preprocess import CLIP_PERCENTILES, SPACING_TOLERANCE, Placement, check_label_values, network_images, place_head, slice_spacing, structure_masks, usual_spacing
+from .preprocess import CLIP_PERCENTILES, SPACING_TOLERANCE, Placement
+from .preprocess import check_label_values, network_images, place_head, slice_spacing
+from .preprocess import structure_masks, usual_spacing
 from .volume import Volume
 
 # %% ../nbs/06_cache.ipynb #6448cf8c
@@ -42,35 +45,121 @@ class CachedCase:
     labels: tuple[int, ...] # the label values that occur in the case
     start: Mapping[str, int] = field(repr=False) # where in the file each array begins, in bytes
 
-    def _array(self, name:str, kind:type, channels:int) -> np.ndarray:
-        return np.memmap(self.path, kind, 'r', self.start[name], (len(self.present), channels, *self.placement.size))
+    def _array(
+        self,
+        name:str,
+        kind:type, # of its numbers
+        channels:int,
+    ) -> np.ndarray: # (K, channels, H, W)
+        "An array of the file, opened."
+        shape = (len(self.present), channels, *self.placement.size)
+        return np.memmap(self.path, kind, 'r', self.start[name], shape)
 
     @property
-    def images(self) -> np.ndarray: return self._array('images', np.float16, len(self.sequences)) # (K, C, H, W)
+    def images(self) -> np.ndarray: # (K, C, H, W)
+        return self._array('images', np.float16, len(self.sequences))
+
     @property
-    def masks(self) -> np.ndarray: return self._array('masks', bool, len(self.structures)) # (K, S, H, W)
+    def masks(self) -> np.ndarray: # (K, S, H, W)
+        return self._array('masks', bool, len(self.structures))
 
 # %% ../nbs/06_cache.ipynb #04478e4e
 def _checksum(facts:str, arrays:Sequence[np.ndarray]) -> str:
+    "A fingerprint of the header's facts and the arrays."
     digest = hashlib.sha256(facts.encode())
-    for array in arrays: digest.update(np.ascontiguousarray(array).data)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
-def _values(label:np.ndarray) -> list[int]: # those that occur, sorted
+def _values(label:np.ndarray) -> list[int]: # sorted
+    "The label values that occur."
     marked = label.T[label.T != 0] # most of a label is 0, and sorting all of it takes its time
     return [0]*(marked.size < label.size) + np.unique(marked).tolist()
 
-def _write_cached(case:Case, sequences:Sequence[str], structures:Mapping[str, Sequence[int]], spacing:tuple[float, float], path:Path) -> None:
+def _cut_masks(
+    label:Volume,
+    structures:Mapping[str, Sequence[int]], # name: the labels that make it up
+    placement:Placement,
+) -> np.ndarray: # (K, S, H, W) yes/no
+    "The masks of all structures, cut as the images are."
+    masks = [placement.cut(Volume(mask, label.affine)) for mask in structure_masks(label, structures)]
+    return np.stack(masks, axis=1)
+
+def _write_arrays(
+    facts:str, # JSON
+    images:np.ndarray, # (K, C, H, W)
+    masks:np.ndarray, # (K, S, H, W)
+    path:Path,
+) -> None:
+    "Write the file of a case with its checksum, whole or not at all."
+    with written_whole(path, flush=False) as meanwhile:
+        metadata = dict(case=json.dumps([facts, _checksum(facts, [images, masks])]))
+        meanwhile.write_bytes(save(dict(images=images, masks=masks), metadata=metadata))
+
+# %% ../nbs/06_cache.ipynb #35006838
+def _write_cached(
+    case:Case,
+    sequences:Sequence[str], # one per channel of the images
+    structures:Mapping[str, Sequence[int]], # name: the labels that make it up
+    spacing:tuple[float, float], # mm along H and W
+    path:Path,
+) -> None:
+    "Decode a case, preprocess it and write it, whole or not at all."
     examination = read_case(case, sequences, needs_label=True)
     placement = place_head(examination, spacing)
-    arrays = dict(images=network_images(examination, placement, sequences, dtype=np.float16),
-                  masks=np.stack([placement.cut(Volume(mask, examination.label.affine)) for mask in structure_masks(examination.label, structures)], axis=1))
-    facts = json.dumps(dict(
-        case_id=case.case_id, sequences=list(sequences), structures=list(structures), content=fingerprints([examination.sequences[s] for s in sequences], examination.label),
-        shape=placement.shape, affine=placement.affine.tolist(), asked=spacing, spacing=placement.spacing, corner=placement.corner, size=placement.size,
-        present=arrays['masks'].any((2, 3)).tolist(), voxels=arrays['masks'].sum((0, 2, 3)).tolist(), labels=_values(examination.label.array)))
-    with written_whole(path, flush=False) as meanwhile:
-        meanwhile.write_bytes(save(arrays, metadata={'case': json.dumps([facts, _checksum(facts, list(arrays.values()))])}))
+    images = network_images(examination, placement, sequences, dtype=np.float16)
+    masks = _cut_masks(examination.label, structures, placement)
+    facts = dict(
+        case_id=case.case_id,
+        sequences=list(sequences),
+        structures=list(structures),
+        content=fingerprints([examination.sequences[s] for s in sequences], examination.label),
+        shape=placement.shape,
+        affine=placement.affine.tolist(),
+        asked=spacing,
+        spacing=placement.spacing,
+        corner=placement.corner,
+        size=placement.size,
+        present=masks.any((2, 3)).tolist(),
+        voxels=masks.sum((0, 2, 3)).tolist(),
+        labels=_values(examination.label.array))
+    _write_arrays(json.dumps(facts), images, masks, path)
+
+# %% ../nbs/06_cache.ipynb #49fb5ccf
+def _read_header(path:Path) -> tuple[str, str, dict[str, int]]:
+    "What the header of a file in the cache says: facts as text, the checksum, and where each array begins."
+    with path.open('rb') as file:
+        length = int.from_bytes(file.read(8), 'little') # of the header, see the format
+        header = json.loads(file.read(min(length, path.stat().st_size)))
+    text, checksum = json.loads(header.pop('__metadata__')['case'])
+    start = {name: 8 + length + entry['data_offsets'][0] for name, entry in header.items()}
+    return text, checksum, start
+
+# %% ../nbs/06_cache.ipynb #b436ae85
+def _described(
+    path:Path,
+    facts:Mapping[str, Any], # from its header
+    start:Mapping[str, int], # where each array begins, in bytes
+) -> CachedCase:
+    "The case that the facts of a file describe."
+    placement = Placement(
+        tuple(facts['shape']),
+        np.array(facts['affine']),
+        tuple(facts['spacing']),
+        tuple(facts['corner']),
+        tuple(facts['size']))
+    return CachedCase(
+        path=path,
+        case_id=facts['case_id'],
+        sequences=tuple(facts['sequences']),
+        structures=tuple(facts['structures']),
+        content=tuple(facts['content']),
+        placement=placement,
+        spacing=tuple(facts['asked']),
+        present=np.array(facts['present'], bool),
+        voxels=tuple(facts['voxels']),
+        labels=tuple(facts['labels']),
+        start=start)
 
 # %% ../nbs/06_cache.ipynb #5dee7583
 def open_cached(
@@ -80,49 +169,133 @@ def open_cached(
 ) -> CachedCase|None: # `None` if there is no such file, or not a whole one
     "Open a case in the cache and compare its checksum."
     try:
-        with path.open('rb') as file:
-            length = int.from_bytes(file.read(8), 'little') # of the header, see the format
-            header = json.loads(file.read(min(length, path.stat().st_size)))
-        text, checksum = json.loads(header.pop('__metadata__')['case'])
-        f, start = json.loads(text), {name: 8 + length + entry['data_offsets'][0] for name, entry in header.items()}
-        placement = Placement(tuple(f['shape']), np.array(f['affine']), tuple(f['spacing']), tuple(f['corner']), tuple(f['size']))
-        case = CachedCase(path, f['case_id'], tuple(f['sequences']), tuple(f['structures']), tuple(f['content']), placement, tuple(f['asked']), np.array(f['present'], bool), tuple(f['voxels']), tuple(f['labels']), start)
-        return case if fresh or _checksum(text, [case.images, case.masks]) == checksum else None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError): return None # whatever a damaged header may say
+        text, checksum, start = _read_header(path)
+        case = _described(path, json.loads(text), start)
+        if fresh or _checksum(text, [case.images, case.masks]) == checksum:
+            return case
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        return None
+    return None
 
 # %% ../nbs/06_cache.ipynb #2fe1c0fe
 CACHE_VERSION = 7 # raise it whenever what is stored changes
 
-def _cache_name(case:Case, sequences:Sequence[str], structures:Mapping[str, Sequence[int]], spacing:tuple[float, float]) -> str:
-    hashes = {path: file_hash(path) if path and path.is_file() else '' for path in {*(case.sequences.get(s) for s in sequences), case.label}}
-    sources = [(s, hashes[case.sequences.get(s)], case.channels.get(s)) for s in sequences] + [hashes[case.label]]
-    recipe = json.dumps([CACHE_VERSION, CLIP_PERCENTILES, SPACING_TOLERANCE, [round(float(s), 4) for s in spacing], {k: sorted(map(int, v)) for k, v in structures.items()}, sources])
+def _source_hash(path:Path|None) -> str:
+    "The fingerprint of a source file; empty where there is none."
+    if not path or not path.is_file():
+        return ''
+    return file_hash(path)
+
+def _cache_name(
+    case:Case,
+    sequences:Sequence[str], # one per channel of the images
+    structures:Mapping[str, Sequence[int]], # name: the labels that make it up
+    spacing:tuple[float, float], # mm along H and W
+) -> str:
+    "The name of a case's file: another source or another recipe, another name."
+    paths = {*(case.sequences.get(s) for s in sequences), case.label}
+    hashes = {path: _source_hash(path) for path in paths}
+    sources = [(s, hashes[case.sequences.get(s)], case.channels.get(s)) for s in sequences]
+    recipe = json.dumps([
+        CACHE_VERSION,
+        CLIP_PERCENTILES,
+        SPACING_TOLERANCE,
+        [round(float(mm), 4) for mm in spacing],
+        {name: sorted(map(int, labels)) for name, labels in structures.items()},
+        [*sources, hashes[case.label]]])
     return f'{case.case_id[:80]}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.safetensors'
 
-def _header(case:Case, sequences:Sequence[str]) -> tuple[tuple[int, ...], np.ndarray]|None: # shape and affine; `None` where nothing can be read
+# %% ../nbs/06_cache.ipynb #689c2f74
+def _header(case:Case, sequences:Sequence[str]) -> tuple[tuple[int, ...], np.ndarray]|None: # shape and affine
+    "The header of a case's first sequence; `None` where nothing can be read."
     try:
         image = nib.load(case.sequences[sequences[0]])
-        return (image.shape[:3], image.affine) if np.isfinite(image.affine).all() and np.linalg.det(image.affine) else None
-    except Exception: return None # whatever is wrong with the file is told when it is read
+        if np.isfinite(image.affine).all() and np.linalg.det(image.affine):
+            return image.shape[:3], image.affine
+    except Exception:
+        return None
+    return None
 
 # %% ../nbs/06_cache.ipynb #b1df6b79
 AT_ONCE = min(os.cpu_count() or 1, 8) # cases in memory at the same time: BraTS takes some 200 MB each
 
-def _room_needed(headers:Sequence[tuple|None], bytes_per_pixel:int, spacing:tuple[float, float]) -> int: # bytes
-    return int(sum(math.prod(shape)*math.prod(slice_spacing(affine))/math.prod(spacing)*bytes_per_pixel for shape, affine in filter(None, headers)))
+def _pixels(header:tuple[tuple[int, ...], np.ndarray], spacing:tuple[float, float]) -> float:
+    "How many pixels the slices of a case have at a spacing."
+    shape, affine = header
+    return math.prod(shape)*math.prod(slice_spacing(affine))/math.prod(spacing)
 
-def _decode(missing:Mapping[Path, Case], sequences:Sequence[str], structures:Mapping[str, Sequence[int]], spacing:tuple[float, float], folder:Path) -> None:
+def _room_needed(
+    headers:Sequence[tuple|None], # shape and affine of each case
+    bytes_per_pixel:int,
+    spacing:tuple[float, float], # mm along H and W
+) -> int: # bytes
+    "The room that cases may take in the cache."
+    return int(sum(_pixels(header, spacing)*bytes_per_pixel for header in headers if header))
+
+# %% ../nbs/06_cache.ipynb #8e5158c8
+def _full(
+    error:OSError,
+    missing:Mapping[Path, Case], # those that were to be decoded
+    folder:Path, # of the cache
+) -> OSError:
+    "The same error, with what is done and what can be done."
+    there = sum(open_cached(path) is not None for path in missing)
+    told = f'{folder}: {error.strerror or error}; {there} of {len(missing)} cases are decoded and stay so'
+    return OSError(f'{told}: make room, and run the same again')
+
+# %% ../nbs/06_cache.ipynb #d9e86990
+def _decode(
+    missing:Mapping[Path, Case], # by the path that is to be written
+    sequences:Sequence[str], # one per channel of the images
+    structures:Mapping[str, Sequence[int]], # name: the labels that make it up
+    spacing:tuple[float, float], # mm along H and W
+    folder:Path, # of the cache
+) -> None:
     "Write the missing cases, or tell all faults."
     stopped = []
-    def decode(path:Path) -> str:
-        if stopped or open_cached(path): return '' # another process was faster
-        try: _write_cached(missing[path], sequences, structures, spacing, path)
-        except (ValueError, FileNotFoundError) as error: return str(error)
-        except OSError as error: stopped.append(error)
+    def decode(path:Path) -> str: # what is wrong with the case, or empty
+        if stopped or open_cached(path): # another process was faster
+            return ''
+        try:
+            _write_cached(missing[path], sequences, structures, spacing, path)
+        except (ValueError, FileNotFoundError) as error:
+            return str(error)
+        except OSError as error:
+            stopped.append(error)
         return ''
-    faults = list(filter(None, thread_map(decode, missing, max_workers=AT_ONCE, desc='decoding cases', leave=False)))
-    if stopped: raise OSError(f'{folder}: {stopped[0].strerror or stopped[0]}; {sum(open_cached(path) is not None for path in missing)} of {len(missing)} cases are decoded and stay so: make room, and run the same again')
-    if faults: raise ValueError('\n'.join(faults))
+    found = thread_map(decode, missing, max_workers=AT_ONCE, desc='decoding cases', leave=False)
+    faults = list(filter(None, found))
+    if stopped:
+        raise _full(stopped[0], missing, folder)
+    if faults:
+        raise ValueError('\n'.join(faults))
+
+# %% ../nbs/06_cache.ipynb #fba9b755
+def _announce(
+    count:int, # of the cases that are missing
+    needed:int, # bytes
+    folder:Path, # of the cache
+) -> None:
+    "Tell what is going to be decoded, or refuse to fill a disk."
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        told = f'the cache may need {needed/1e6:,.0f} MB in {folder}, but only {free/1e6:,.0f} MB are free there'
+        raise ValueError(f'{told}; make room or give another folder')
+    several = 's'*(count > 1)
+    told = f'decoding {count} case{several}: the cache may grow by {needed/1e6:,.0f} MB'
+    print(f'{told}, {free/1e6:,.0f} MB are free')
+
+def _opened(
+    known:Sequence[tuple[Path, CachedCase|None]], # path of each case, and what was there before
+    cases:Sequence[Case],
+) -> list[CachedCase]:
+    "All cases from the cache, those that were just written among them."
+    cached = [there or open_cached(path, fresh=True) for path, there in known]
+    for case, (path, _), opened in zip(cases, known, cached):
+        if not opened:
+            told = f'case {case.case_id}: {path} was written and can not be read again; check the disk'
+            raise OSError(told)
+    return cached
 
 # %% ../nbs/06_cache.ipynb #af22f8d9
 def build_cache(
@@ -139,26 +312,34 @@ def build_cache(
     folder.mkdir(parents=True, exist_ok=True)
     sweep_unfinished(folder)
     headers = [_header(case, sequences) for case in cases]
-    spacing = spacing or usual_spacing([slice_spacing(affine) for _, affine in filter(None, headers)] or [(1., 1.)])
-    look_up = lambda case: (path := folder/_cache_name(case, sequences, structures, spacing), open_cached(path))
+    if not spacing:
+        own = [slice_spacing(affine) for _, affine in filter(None, headers)]
+        spacing = usual_spacing(own or [(1., 1.)])
+    def look_up(case:Case) -> tuple[Path, CachedCase|None]:
+        path = folder/_cache_name(case, sequences, structures, spacing)
+        return path, open_cached(path)
     known = thread_map(look_up, cases, max_workers=AT_ONCE, desc='looking into the cache', leave=False)
     missing = {path: case for case, (path, cached) in zip(cases, known) if not cached}
     if missing:
-        needed, free = _room_needed([h for h, (path, _) in zip(headers, known) if path in missing], 2*len(sequences) + len(structures), spacing), shutil.disk_usage(folder).free
-        if needed > free: raise ValueError(f'the cache may need {needed/1e6:,.0f} MB in {folder}, but only {free/1e6:,.0f} MB are free there; make room or give another folder')
-        print(f"decoding {len(missing)} case{'s'*(len(missing) > 1)}: the cache may grow by {needed/1e6:,.0f} MB, {free/1e6:,.0f} MB are free")
+        absent = [header for header, (path, _) in zip(headers, known) if path in missing]
+        needed = _room_needed(absent, 2*len(sequences) + len(structures), spacing)
+        _announce(len(missing), needed, folder)
         _decode(missing, sequences, structures, spacing, folder)
-    cached = [there or open_cached(path, fresh=True) for path, there in known]
-    for case, (path, _), opened in zip(cases, known, cached):
-        if not opened: raise OSError(f'case {case.case_id}: {path} was written and can not be read again; check the disk')
+    cached = _opened(known, cases)
     check_label_values({case.case_id: set(case.labels) for case in cached}, structures)
     return cached
 
 # %% ../nbs/06_cache.ipynb #343e2cb2
 def refuse_shared(train:Sequence[CachedCase], valid:Sequence[CachedCase]) -> None:
     "Refuse cases on both sides that have a scan or the label in common."
-    shared = shared_cases(*({case.case_id: case.content for case in some} for some in (train, valid)))
+    ours = {case.case_id: case.content for case in train}
+    theirs = {case.case_id: case.content for case in valid}
+    shared = shared_cases(ours, theirs)
     if shared:
-        ours, theirs = shared[0]
-        more = f' (and {len(shared) - 1} more such pairs)' if len(shared) > 1 else ''
-        raise ValueError(f'case {theirs}, put aside, and case {ours}, to be learned from, hold the same scan or the same label{more}; leave one of them out, or put both on one side')
+        learned, aside = shared[0]
+        more = ''
+        if len(shared) > 1:
+            more = f' (and {len(shared) - 1} more such pairs)'
+        told = f'case {aside}, put aside, and case {learned}, to be learned from'
+        told = f'{told}, hold the same scan or the same label{more}'
+        raise ValueError(f'{told}; leave one of them out, or put both on one side')

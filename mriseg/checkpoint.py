@@ -10,7 +10,7 @@ __all__ = ['PICKLES', 'FORMER_LENGTH', 'FORMAT', 'COPY', 'STATE_FACTS', 'save_te
 # %% ../nbs/10_checkpoint.ipynb #eb500a16
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,29 +28,82 @@ from .segnet import SegNet, SegNetConfig
 # %% ../nbs/10_checkpoint.ipynb #8c333658
 PICKLES = ('.pt', '.pth', '.pkl', '.pickle', '.ckpt', '.bin')
 
-def save_tensors(path:Path, tensors:Mapping[str, Tensor], facts:Mapping[str, Any]) -> None:
+def save_tensors(
+    path:Path,
+    tensors:Mapping[str, Tensor], # by name, on any device
+    facts:Mapping[str, Any], # that JSON can hold
+) -> None:
     "Write named tensors and JSON facts into one safetensors file, whole or not at all."
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        with written_whole(path) as meanwhile: save_file(plain, meanwhile, metadata={'mriseg': json.dumps(facts)})
-    except SafetensorError as error: raise OSError(f'{path} could not be written ({error}); is the disk full?') from None
+        with written_whole(path) as meanwhile:
+            save_file(plain, meanwhile, metadata={'mriseg': json.dumps(facts)})
+    except SafetensorError as error:
+        told = f'{path} could not be written ({error}); is the disk full?'
+        raise OSError(told) from None
 
+def _refuse_pickle(path:Path) -> None:
+    "Refuse a file that its name says is a pickle."
+    if path.suffix.lower() in PICKLES:
+        told = f'{path} looks like a pickle, and opening a pickle runs the program in it; mriseg reads safetensors only'
+        convert = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors')"
+        raise ValueError(f'{told}. If you trust the file, convert it: {convert}')
+
+# %% ../nbs/10_checkpoint.ipynb #f7535cb8
 def load_tensors(path:Path) -> tuple[dict[str, Tensor], dict[str, Any]]: # on the CPU
     "Read what `save_tensors` wrote; nothing in the file is ever executed."
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'there is no file {path}')
-    if path.suffix.lower() in PICKLES:
-        raise ValueError(f'{path} looks like a pickle, and opening a pickle runs the program in it; mriseg reads safetensors only. '
-                         "If you trust the file, convert it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors')")
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no file {path}')
+    _refuse_pickle(path)
     try:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()} # the file may be replaced in the meantime
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
         facts = json.loads(metadata['mriseg'])
-        if not isinstance(facts, dict): raise ValueError('its description is no JSON object')
-        return tensors, facts
-    except (SafetensorError, OSError, ValueError, RecursionError) as error: raise ValueError(f'{path} is not a whole safetensors file ({error})') from None
-    except KeyError: raise ValueError(f"{path} was not written by mriseg: it doesn't say what it holds") from None
+        if not isinstance(facts, dict):
+            raise ValueError('its description is no JSON object')
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        told = f'{path} is not a whole safetensors file ({error})'
+        raise ValueError(told) from None
+    except KeyError:
+        told = f"{path} was not written by mriseg: it doesn't say what it holds"
+        raise ValueError(told) from None
+    return tensors, facts
+
+# %% ../nbs/10_checkpoint.ipynb #f93131f8
+def _refuse_channels(
+    network:SegNet,
+    sequences:Sequence[str], # one per input channel
+    structures:Mapping[str, tuple[int, ...]], # one per output channel
+) -> None:
+    "Refuse sequences and structures that are not different names, one for each channel of the network."
+    inputs, outputs = network.config.input_channels, network.config.output_channels
+    if (len(sequences), len(structures)) != (inputs, outputs):
+        needed = f'this network has {inputs} input and {outputs} output channels'
+        given = f'{len(sequences)} sequences {tuple(sequences)} and {len(structures)} structures {tuple(structures)}'
+        raise ValueError(f'{needed}, but there are {given}')
+    named = all(isinstance(name, str) for name in (*sequences, *structures))
+    if not named or len(set(sequences)) < len(sequences):
+        told = f'sequences {tuple(sequences)} and structures {tuple(structures)} must be different names'
+        raise ValueError(told)
+    refuse_alike(sequences, 'sequences')
+    refuse_structures(structures)
+
+def _refuse_numbers(
+    threshold:float, # a probability
+    spacing:tuple[float, float]|None, # mm
+    minimum_ml:float,
+) -> None:
+    "Refuse a threshold, a spacing or a volume that can't be one."
+    if not 0 < threshold < 1:
+        raise ValueError(f'the threshold is a probability between 0 and 1, but it is {threshold}')
+    if spacing is not None:
+        if len(spacing) != 2 or not all(0 < mm < 1000 for mm in spacing):
+            raise ValueError(f'the spacing is two lengths in mm, but it is {spacing}')
+    if not 0 <= minimum_ml < 1e6:
+        told = f'the smallest volume of a piece is a number of millilitres, but it is {minimum_ml}'
+        raise ValueError(told)
 
 # %% ../nbs/10_checkpoint.ipynb #33678b76
 FORMER_LENGTH = 256 # of a scan's fingerprint before November 2026
@@ -68,44 +121,45 @@ class Model:
     minimum_ml: float = 0. # smaller pieces are left out of a mask
     facts: Mapping[str, Any] = field(default_factory=dict) # where it comes from: cases, scores, versions
 
-    def __post_init__(self):
-        wanted = (self.network.config.input_channels, self.network.config.output_channels)
-        if (len(self.sequences), len(self.structures)) != wanted:
-            raise ValueError(f'this network has {wanted[0]} input and {wanted[1]} output channels, but there are '
-                             f'{len(self.sequences)} sequences {tuple(self.sequences)} and {len(self.structures)} structures {tuple(self.structures)}')
-        if not all(isinstance(name, str) for name in (*self.sequences, *self.structures)) or len(set(self.sequences)) < len(self.sequences):
-            raise ValueError(f'sequences {tuple(self.sequences)} and structures {tuple(self.structures)} must be different names')
-        refuse_alike(self.sequences, 'sequences')
-        refuse_structures(self.structures)
-        if not 0 < self.threshold < 1: raise ValueError(f'the threshold is a probability between 0 and 1, but it is {self.threshold}')
-        if self.spacing is not None and (len(self.spacing) != 2 or not all(0 < mm < 1000 for mm in self.spacing)): raise ValueError(f'the spacing is two lengths in mm, but it is {self.spacing}')
-        if not 0 <= self.minimum_ml < 1e6: raise ValueError(f'the smallest volume of a piece is a number of millilitres, but it is {self.minimum_ml}')
+    def __post_init__(self) -> None:
+        _refuse_channels(self.network, self.sequences, self.structures)
+        _refuse_numbers(self.threshold, self.spacing, self.minimum_ml)
 
     def scans(self, part:str) -> set[str]: # fingerprints
         "The scans of a part ('train' or 'valid') of its own training, and of that of the base it came from."
         both = (self.facts, self.facts.get('base', {}))
-        found = {content for facts in both for scans in facts.get(part, {}).values() for content in scans}
+        of_cases = [scans for facts in both for scans in facts.get(part, {}).values()]
+        found = {content for scans in of_cases for content in scans}
         if FORMER_LENGTH in map(len, found):
             told = 'this model was written by a version of mriseg that recognised scans in another way'
-            raise ValueError(f'{told}, so nobody can tell which cases it has seen; it can predict, but has to be trained again to be scored')
+            advice = 'it can predict, but has to be trained again to be scored'
+            raise ValueError(f'{told}, so nobody can tell which cases it has seen; {advice}')
         return found
 
+# %% ../nbs/10_checkpoint.ipynb #efc4ad2e
 FORMAT = 'mriseg model 1'
+COPY = 'what model.safetensors holds, to be read; to change it, give options to the commands, or use mriseg choose'
 
 def describe_model(model:Model) -> dict: # of JSON values
     "All of a model but its weights."
-    return dict(format=FORMAT, config=asdict(model.network.config), sequences=list(model.sequences),
-                structures={name: list(labels) for name, labels in model.structures.items()},
-                threshold=model.threshold, spacing=model.spacing, any_sequences=model.any_sequences,
-                keep_largest=model.keep_largest, minimum_ml=model.minimum_ml, facts=dict(model.facts))
+    return dict(
+        format=FORMAT,
+        config=asdict(model.network.config),
+        sequences=list(model.sequences),
+        structures={name: list(labels) for name, labels in model.structures.items()},
+        threshold=model.threshold,
+        spacing=model.spacing,
+        any_sequences=model.any_sequences,
+        keep_largest=model.keep_largest,
+        minimum_ml=model.minimum_ml,
+        facts=dict(model.facts))
 
 def weights_hash(model:Model) -> str: # 16 hexadecimal digits
     "A fingerprint of the weights: another training, another fingerprint."
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.network.state_dict().items()): digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for _, tensor in sorted(model.network.state_dict().items()):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-COPY = 'what model.safetensors holds, to be read; to change it, give options to the commands, or use mriseg choose'
 
 def save_model(folder:Path, model:Model) -> Path: # of the weights
     "Write `model.safetensors`, and `model.json` beside it for people to read."
@@ -118,54 +172,115 @@ def save_model(folder:Path, model:Model) -> Path: # of the weights
 def find_model(path:Path) -> Path: # of a safetensors file
     "The model file that a path means: the file itself, one in the folder, or the best one of a run."
     path = Path(path)
-    if path.is_file(): return path
+    if path.is_file():
+        return path
     for candidate in (path/'model.safetensors', path/'best'/'model.safetensors'):
-        if candidate.is_file(): return candidate
-    raise FileNotFoundError(f'there is no model in {path}: neither model.safetensors nor best/model.safetensors; give the folder of a finished mriseg train run')
+        if candidate.is_file():
+            return candidate
+    told = f'there is no model in {path}: neither model.safetensors nor best/model.safetensors'
+    raise FileNotFoundError(f'{told}; give the folder of a finished mriseg train run')
+
+# %% ../nbs/10_checkpoint.ipynb #c61611ad
+def _check_scans(part:str, cases:Mapping[str, Any]) -> None:
+    "Refuse cases of a part of the training that don't have a list of fingerprints each."
+    for case_id, scans in cases.items():
+        if not isinstance(scans, list) or not all(isinstance(scan, str) for scan in scans):
+            raise ValueError(f'{part} in its facts has no list of fingerprints for the case {case_id}')
 
 def _check_facts(facts:Any) -> None:
     "Refuse facts that no training has written: they are asked which scans a model has seen."
-    if not isinstance(facts, dict): raise ValueError('its facts are no JSON object')
+    if not isinstance(facts, dict):
+        raise ValueError('its facts are no JSON object')
     base = facts.get('base', {})
-    if not isinstance(base, dict): raise ValueError('the base in its facts is no JSON object')
+    if not isinstance(base, dict):
+        raise ValueError('the base in its facts is no JSON object')
     for told in (facts, base):
         for part in ('train', 'valid', 'case_dice'):
-            if not isinstance(cases := told.get(part, {}), dict): raise ValueError(f'{part} in its facts is no JSON object')
-            if part == 'case_dice': continue
-            for case_id, scans in cases.items():
-                if not isinstance(scans, list) or not all(isinstance(scan, str) for scan in scans):
-                    raise ValueError(f'{part} in its facts has no list of fingerprints for the case {case_id}')
+            cases = told.get(part, {})
+            if not isinstance(cases, dict):
+                raise ValueError(f'{part} in its facts is no JSON object')
+            if part != 'case_dice':
+                _check_scans(part, cases)
+
+def _check_labels(structures:Mapping[str, tuple]) -> None:
+    "Refuse structures that are not made of label values."
+    for name, labels in structures.items():
+        if not labels or not all(type(value) is int and value > 0 for value in labels):
+            told = f'the structure {name} has the label values {list(labels)}'
+            raise ValueError(f'{told}, but one or more whole numbers above 0 are needed')
+
+# %% ../nbs/10_checkpoint.ipynb #e0229f30
+def _switches(described:Mapping[str, Any]) -> dict[str, bool]: # by the name of the field of a model
+    "What a description says with yes or no."
+    switches = {name: described.get(name, False) for name in ('any_sequences', 'keep_largest')}
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise ValueError(f'{name} is yes or no, but it is {value!r}')
+    return switches
+
+def _planned_network(config:Mapping[str, Any], tensors:Mapping[str, Tensor]) -> SegNet: # on the device `meta`
+    "The network of a configuration, with shapes only, if the tensors are as many as it needs and of its types."
+    promised = 6*(2*sum(config['depths']) - 1) + 2 # a convolution block has six tensors, the head two
+    if len(tensors) != promised:
+        raise ValueError(f'it promises {promised} tensors and holds {len(tensors)}')
+    with torch.device('meta'):
+        network = SegNet(SegNetConfig(**config))
+    for name, expected in network.state_dict().items():
+        if name in tensors and tensors[name].dtype != expected.dtype:
+            raise ValueError(f'{name} is of type {tensors[name].dtype}, but {expected.dtype} is needed')
+    return network
+
+# %% ../nbs/10_checkpoint.ipynb #b25b2d8d
+def _spacing(described:Mapping[str, Any]) -> tuple[float, ...]|None: # mm along H and W
+    "The spacing in a description; `None` for a model that was never trained."
+    if not described['spacing']:
+        return None
+    return tuple(described['spacing'])
 
 def _planned(described:Mapping[str, Any], tensors:Mapping[str, Tensor]) -> Model:
     "The model that a description promises: its network has shapes, but no memory until the weights are known to fit."
-    promised = 6*(2*sum(described['config']['depths']) - 1) + 2 # a convolution block has six tensors, the head two
-    if len(tensors) != promised: raise ValueError(f'it promises {promised} tensors and holds {len(tensors)}')
-    with torch.device('meta'): network = SegNet(SegNetConfig(**described['config']))
-    for name, expected in network.state_dict().items():
-        if name in tensors and tensors[name].dtype != expected.dtype: raise ValueError(f'{name} is of type {tensors[name].dtype}, but {expected.dtype} is needed')
+    network = _planned_network(described['config'], tensors)
     structures = {name: tuple(labels) for name, labels in described['structures'].items()}
-    spacing = tuple(described['spacing']) if described['spacing'] else None
+    spacing = _spacing(described)
     _check_facts(described['facts'])
-    for name, labels in structures.items():
-        if not labels or not all(type(value) is int and value > 0 for value in labels):
-            raise ValueError(f'the structure {name} has the label values {list(labels)}, but one or more whole numbers above 0 are needed')
-    switches = {name: described.get(name, False) for name in ('any_sequences', 'keep_largest')} # files written before there was such a thing don't say
-    for name, value in switches.items():
-        if not isinstance(value, bool): raise ValueError(f'{name} is yes or no, but it is {value!r}')
-    return Model(network, tuple(described['sequences']), structures, float(described['threshold']), spacing, **switches, minimum_ml=float(described.get('minimum_ml', 0.)), facts=described['facts'])
+    _check_labels(structures)
+    switches = _switches(described)
+    return Model(
+        network=network,
+        sequences=tuple(described['sequences']),
+        structures=structures,
+        threshold=float(described['threshold']),
+        spacing=spacing,
+        **switches,
+        minimum_ml=float(described.get('minimum_ml', 0.)),
+        facts=described['facts'])
+
+# %% ../nbs/10_checkpoint.ipynb #644a6d6a
+def _possible(name:str, tensor:Tensor) -> bool:
+    "Whether weights are finite, and variances not negative."
+    negative = name.endswith('running_var') and (tensor < 0).any()
+    return bool(tensor.isfinite().all()) and not negative
 
 def load_model(path:Path) -> Model: # on the CPU, ready for prediction
     "Read a model from a file, its folder or the folder of a run, and check that it is whole."
     path = find_model(path)
     tensors, described = load_tensors(path)
-    if described.get('format') != FORMAT: raise ValueError(f"{path} holds {described.get('format', 'no model')!r}, but {FORMAT!r} is needed")
+    if described.get('format') != FORMAT:
+        told = f"{path} holds {described.get('format', 'no model')!r}, but {FORMAT!r} is needed"
+        raise ValueError(told)
     try:
         model = _planned(described, tensors)
         model.network.load_state_dict(tensors, assign=True)
-    except KeyError as error: raise ValueError(f'{path} is not a whole model: its description has no {error}') from None
-    except (TypeError, AttributeError, ValueError, RuntimeError) as error: raise ValueError(f"{path} is not a whole model: {' '.join(str(error).split())}") from None
-    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all() or name.endswith('running_var') and (tensor < 0).any()]
-    if bad: raise ValueError(f'{path}: the weights {bad[0]} hold values that can not be; take an earlier model of that run')
+    except KeyError as error:
+        told = f'{path} is not a whole model: its description has no {error}'
+        raise ValueError(told) from None
+    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
+        said = ' '.join(str(error).split())
+        raise ValueError(f'{path} is not a whole model: {said}') from None
+    bad = [name for name, tensor in tensors.items() if not _possible(name, tensor)]
+    if bad:
+        told = f'{path}: the weights {bad[0]} hold values that can not be'
+        raise ValueError(f'{told}; take an earlier model of that run')
     model.network.eval()
     return model
 
@@ -183,9 +298,14 @@ def restore_optimizer(optimizer:torch.optim.Optimizer, tensors:Mapping[str, Tens
         memory.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict(dict(state=memory, param_groups=optimizer.state_dict()['param_groups']))
 
-# %% ../nbs/10_checkpoint.ipynb #d09ce0ed
+# %% ../nbs/10_checkpoint.ipynb #85b553d4
 STATE_FACTS = ('history', 'steps', 'done', 'seconds', 'training', 'waiting')
 
+def _part(tensors:Mapping[str, Tensor], which:str) -> dict[str, Tensor]:
+    "The tensors of one part of a state, by their names in it."
+    return {name.split('/', 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(which + '/')}
+
+# %% ../nbs/10_checkpoint.ipynb #d09ce0ed
 @dataclass
 class TrainingState:
     "All that changes during a run."
@@ -203,19 +323,26 @@ class TrainingState:
 
     def save(self, path:Path) -> None:
         "Write the state, whole or not at all."
-        parts = dict(network=self.network.state_dict(), average=self.average.state_dict(), optimizer=optimizer_tensors(self.optimizer), pass_=dict(loss=self.loss))
+        parts = dict(
+            network=self.network.state_dict(),
+            average=self.average.state_dict(),
+            optimizer=optimizer_tensors(self.optimizer),
+            pass_=dict(loss=self.loss))
         tensors = {f'{part}/{name}': tensor for part, named in parts.items() for name, tensor in named.items()}
-        save_tensors(path, tensors, dict({name: getattr(self, name) for name in STATE_FACTS}, scaler=self.scaler.state_dict()))
+        facts = {name: getattr(self, name) for name in STATE_FACTS}
+        save_tensors(path, tensors, dict(facts, scaler=self.scaler.state_dict()))
 
     def load(self, path:Path) -> None:
         "Read a state that was saved from a run with the same settings."
         tensors, facts = load_tensors(path)
-        part = lambda which: {name.split('/', 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(which + '/')}
         try:
-            self.network.load_state_dict(part('network'))
-            self.average.load_state_dict(part('average'))
-            restore_optimizer(self.optimizer, part('optimizer'))
+            self.network.load_state_dict(_part(tensors, 'network'))
+            self.average.load_state_dict(_part(tensors, 'average'))
+            restore_optimizer(self.optimizer, _part(tensors, 'optimizer'))
             self.scaler.load_state_dict(facts['scaler'])
             self.loss.copy_(tensors['pass_/loss'])
-            for name in STATE_FACTS: setattr(self, name, facts[name])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error: raise ValueError(f'{path} is not a state of this run ({error}); train into another folder') from None
+            for name in STATE_FACTS:
+                setattr(self, name, facts[name])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            told = f'{path} is not a state of this run ({error}); train into another folder'
+            raise ValueError(told) from None

@@ -16,6 +16,36 @@ from torch.utils.data import DataLoader, Dataset
 from .cache import CachedCase
 from .preprocess import shared_size
 
+# %% ../nbs/06_dataset.ipynb #73436635
+def _refuse_mixed(cases:Sequence[CachedCase]) -> None:
+    "Refuse cases that were cached in different ways, or none at all."
+    if not cases:
+        raise ValueError('there are no cases to take slices from')
+    first = cases[0]
+    for case in cases:
+        if (case.sequences, case.structures) != (first.sequences, first.structures):
+            told = f'case {case.case_id} was cached with {case.sequences} and {case.structures}'
+            raise ValueError(f'{told}, but case {first.case_id} with {first.sequences} and {first.structures}')
+        if not np.allclose(case.spacing, first.spacing, rtol=1e-4):
+            pixels = f'{case.spacing[0]:.3g}×{case.spacing[1]:.3g} mm'
+            needed = f'{first.spacing[0]:.3g}×{first.spacing[1]:.3g} mm'
+            told = f'case {case.case_id} has pixels of {pixels} within a slice, but case {first.case_id} has {needed}'
+            raise ValueError(f'{told}; cache them together, or give `build_cache` one spacing for both')
+
+def _refuse_larger(cases:Sequence[CachedCase], size:tuple[int, int]) -> None:
+    "Refuse cases with slices that don't fit into a size."
+    for case in cases:
+        height, width = case.placement.size
+        if height > size[0] or width > size[1]:
+            told = f'case {case.case_id} has slices of {height}×{width}, which do not fit into {size[0]}×{size[1]}'
+            raise ValueError(f'{told}; give a larger size')
+
+def _middle(own:tuple[int, int], size:tuple[int, int]) -> tuple[slice, slice]: # along H and W
+    "Where a smaller slice lies in the middle of a larger one."
+    top = (size[0] - own[0])//2
+    left = (size[1] - own[1])//2
+    return slice(top, top + own[0]), slice(left, left + own[1])
+
 # %% ../nbs/06_dataset.ipynb #229fcf68
 class SliceDataset(Dataset):
     "All axial slices of cached cases, as images (B, C, H, W) and masks (B, S, H, W) of one size."
@@ -24,40 +54,42 @@ class SliceDataset(Dataset):
         size:tuple[int, int]|None=None, # (H, W); `None` takes the smallest that suits all cases
     ):
         self.cases = list(cases)
-        if not self.cases: raise ValueError('there are no cases to take slices from')
-        for case in self.cases:
-            if (case.sequences, case.structures) != (self.sequences, self.structures):
-                raise ValueError(f'case {case.case_id} was cached with {case.sequences} and {case.structures}, but case {self.cases[0].case_id} with {self.sequences} and {self.structures}')
-            if not np.allclose(case.spacing, self.spacing, rtol=1e-4):
-                raise ValueError(f'case {case.case_id} has pixels of {case.spacing[0]:.3g}×{case.spacing[1]:.3g} mm within a slice, but case {self.cases[0].case_id} has '
-                                 f'{self.spacing[0]:.3g}×{self.spacing[1]:.3g} mm; cache them together, or give `build_cache` one spacing for both')
+        _refuse_mixed(self.cases)
         self.size = size or shared_size([case.placement.size for case in self.cases])
-        for case in self.cases:
-            if any(own > side for own, side in zip(case.placement.size, self.size)):
-                raise ValueError(f'case {case.case_id} has slices of {case.placement.size[0]}×{case.placement.size[1]}, which do not fit into {self.size[0]}×{self.size[1]}; give a larger size')
+        _refuse_larger(self.cases, self.size)
         self.places = [(c, k) for c, case in enumerate(self.cases) for k in range(len(case.present))]
         self.present = np.concatenate([case.present for case in self.cases]) # (slices, S)
 
     @property
-    def sequences(self) -> tuple[str, ...]: return self.cases[0].sequences
-    @property
-    def structures(self) -> tuple[str, ...]: return self.cases[0].structures
-    @property
-    def spacing(self) -> tuple[float, float]: return self.cases[0].spacing # mm along H and W
+    def sequences(self) -> tuple[str, ...]:
+        return self.cases[0].sequences
 
-    def __len__(self) -> int: return len(self.places)
+    @property
+    def structures(self) -> tuple[str, ...]:
+        return self.cases[0].structures
 
-    def __getitem__(self, indices:int|Sequence[int]) -> tuple[Tensor, Tensor]: # float32; no batch axis for a single index
+    @property
+    def spacing(self) -> tuple[float, float]: # mm along H and W
+        return self.cases[0].spacing
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, indices:int|Sequence[int]) -> tuple[Tensor, Tensor]: # float32; (C, H, W) for a single index
         "Images and masks of one slice or of a batch of slices, heads in the middle."
         several = np.atleast_1d(indices)
         images = np.zeros((len(several), len(self.sequences), *self.size), np.float16)
         masks = np.zeros((len(several), len(self.structures), *self.size), bool)
-        for n, (c, k) in enumerate(self.places[i] for i in several):
-            (h, w), (height, width) = self.cases[c].placement.size, self.size
-            box = (slice((height - h)//2, (height - h)//2 + h), slice((width - w)//2, (width - w)//2 + w))
-            images[n, :, *box], masks[n, :, *box] = self.cases[c].images[k], self.cases[c].masks[k]
-        images, masks = torch.from_numpy(images).float(), torch.from_numpy(masks).float()
-        return (images[0], masks[0]) if np.ndim(indices) == 0 else (images, masks)
+        for n, number in enumerate(several):
+            c, k = self.places[number]
+            case = self.cases[c]
+            box = _middle(case.placement.size, self.size)
+            images[n, :, *box] = case.images[k]
+            masks[n, :, *box] = case.masks[k]
+        batch = (torch.from_numpy(images).float(), torch.from_numpy(masks).float())
+        if np.ndim(indices) == 0:
+            return batch[0][0], batch[1][0]
+        return batch
 
 # %% ../nbs/06_dataset.ipynb #1c9e68f6
 def drawn_slices(
@@ -66,6 +98,12 @@ def drawn_slices(
     "How many slices a pass draws: all that hold a structure, and at most as many without."
     return int(min(2*present.any(axis=1).sum(), len(present)))
 
+def _evenly(first:np.ndarray, second:np.ndarray) -> np.ndarray:
+    "Two lists in one, each spread evenly over it."
+    along = np.concatenate([np.linspace(0, 1, len(first)), np.linspace(0, 1, len(second))])
+    return np.concatenate([first, second])[np.argsort(along, kind='stable')]
+
+# %% ../nbs/06_dataset.ipynb #453c5f57
 def balanced_batches(
     present:np.ndarray, # (slices, S) yes/no: which slice holds which structure
     batch_size:int,
@@ -76,14 +114,18 @@ def balanced_batches(
     "Plan a pass in which about half of each batch holds a structure and no slice comes twice."
     rng = np.random.default_rng([seed, epoch])
     holds = present.any(axis=1)
-    with_it, without = (rng.permutation(np.flatnonzero(which)) for which in (holds, ~holds))
-    if not len(with_it): raise ValueError('no slice of the training cases holds any of the structures; check the label values of the structures')
+    with_it = rng.permutation(np.flatnonzero(holds))
+    without = rng.permutation(np.flatnonzero(~holds))
+    if not len(with_it):
+        told = 'no slice of the training cases holds any of the structures'
+        raise ValueError(f'{told}; check the label values of the structures')
     pairs = min(len(with_it), len(without))
-    mixed = np.concatenate([with_it, without[:pairs]])
-    order = np.argsort(np.concatenate([np.linspace(0, 1, len(with_it)), np.linspace(0, 1, len(without[:pairs]))]), kind='stable')
+    mixed = _evenly(with_it, without[:pairs])
     full = len(mixed)//batch_size*batch_size
-    if not full: raise ValueError(f'a pass has {len(mixed)} slices, too few for a batch of {batch_size}; use a smaller batch size')
-    return mixed[order][:full].reshape(-1, batch_size).tolist()
+    if not full:
+        told = f'a pass has {len(mixed)} slices, too few for a batch of {batch_size}'
+        raise ValueError(f'{told}; use a smaller batch size')
+    return mixed[:full].reshape(-1, batch_size).tolist()
 
 # %% ../nbs/06_dataset.ipynb #af248041
 def load_batches(
@@ -93,5 +135,7 @@ def load_batches(
     workers:int=0, # processes that read ahead; 0 reads in this one
 ) -> DataLoader: # yields images (B, C, H, W) and masks (B, S, H, W), in the order of the plan
     "Feed the batches of a plan."
-    beside = dict(multiprocessing_context='spawn', persistent_workers=True) if workers else {}
+    beside = {}
+    if workers:
+        beside = dict(multiprocessing_context='spawn', persistent_workers=True)
     return DataLoader(slices, sampler=plan, batch_size=None, num_workers=workers, **beside)

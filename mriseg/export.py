@@ -32,6 +32,25 @@ def _quiet(name:str) -> Iterator[None]:
     finally:
         log.setLevel(level)
 
+def _refuse_size(size:tuple[int, int], stages:int) -> None:
+    "Refuse slices that can't be halved at every stage of a network."
+    step = 2**stages
+    if any(side < step or side % step for side in size):
+        told = f'H and W must be multiples of {step} for this network, but the size is {size[0]}×{size[1]}'
+        raise ValueError(told)
+
+def _traced(model:Model, size:tuple[int, int]) -> 'torch.onnx.ONNXProgram':
+    "What the exporter makes of a model's network."
+    images = torch.zeros(2, model.network.config.input_channels, *size)
+    with _quiet('torch.onnx'), warnings.catch_warnings():
+        warnings.simplefilter('ignore') # the exporter's, about its own insides
+        network = fold_batch_norm(model.network).cpu()
+        shapes = dict(images={0: torch.export.Dim('batch', min=1)})
+        names = dict(input_names=['images'], output_names=['logits'])
+        options = dict(dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
+        return torch.onnx.export(network, (images,), **options)
+
+# %% ../nbs/17_export.ipynb #4cbf019b
 def export_onnx(
     model:Model,
     path:Path, # .onnx
@@ -39,21 +58,19 @@ def export_onnx(
     size:tuple[int, int]=(160, 192), # (H, W) of the slices; fixed in the file
 ) -> Path:
     "Write a model as an ONNX file, whole or not at all: images (B, C, H, W) in, logits (B, S, H, W) out, any B."
-    path, config = Path(path), model.network.config
-    if path.suffix != '.onnx': raise ValueError(f'{path} should end in .onnx')
-    step = 2**len(config.widths)
-    if any(side < step or side % step for side in size): raise ValueError(f'H and W must be multiples of {step} for this network, but the size is {size[0]}×{size[1]}')
-    try: import onnx, onnxscript # noqa: F401 (the exporter needs both)
-    except ImportError: raise ValueError("exporting needs two more packages: pip install 'mriseg[onnx]'") from None
-    images = torch.zeros(2, config.input_channels, *size)
-    with _quiet('torch.onnx'), warnings.catch_warnings():
-        warnings.simplefilter('ignore') # the exporter's, about its own insides
-        network = fold_batch_norm(model.network).cpu()
-        shapes = dict(images={0: torch.export.Dim('batch', min=1)})
-        names = dict(input_names=['images'], output_names=['logits'])
-        program = torch.onnx.export(network, (images,), dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
-    proto = program.model_proto
-    onnx.helper.set_model_props(proto, {'mriseg': json.dumps(describe_model(replace(model, facts={})))}) # no ids of patients leave the house
+    path = Path(path)
+    if path.suffix != '.onnx':
+        raise ValueError(f'{path} should end in .onnx')
+    _refuse_size(size, len(model.network.config.widths))
+    try:
+        import onnx, onnxscript # noqa: F401 (the exporter needs both)
+    except ImportError:
+        told = "exporting needs two more packages: pip install 'mriseg[onnx]'"
+        raise ValueError(told) from None
+    proto = _traced(model, size).model_proto
+    described = describe_model(replace(model, facts={}))
+    onnx.helper.set_model_props(proto, {'mriseg': json.dumps(described)})
     onnx.checker.check_model(proto)
-    with written_whole(path) as meanwhile: meanwhile.write_bytes(proto.SerializeToString())
+    with written_whole(path) as meanwhile:
+        meanwhile.write_bytes(proto.SerializeToString())
     return path

@@ -19,10 +19,17 @@ from scipy.stats import bootstrap, wilcoxon
 from .volume import Volume, bounding_box, same_grid
 
 # %% ../nbs/09_metrics.ipynb #70126fdf
-def _ratio(part:float, whole:float) -> float: return part/whole if whole else math.nan
+def _ratio(part:float, whole:float) -> float:
+    "A share; NaN of nothing."
+    if not whole:
+        return math.nan
+    return part/whole
 
 def _yes_no(predicted:np.ndarray, truth:np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if predicted.shape != truth.shape: raise ValueError(f'the prediction has the shape {predicted.shape} and the truth {truth.shape}; masks on one grid are needed')
+    "Two masks of one shape, as yes and no."
+    if predicted.shape != truth.shape:
+        told = f'the prediction has the shape {predicted.shape} and the truth {truth.shape}'
+        raise ValueError(f'{told}; masks on one grid are needed')
     return predicted > 0, truth > 0
 
 def overlap_scores(
@@ -31,7 +38,9 @@ def overlap_scores(
 ) -> tuple[float, float, float]: # Dice, sensitivity, precision, each in 0 … 1 or NaN
     "Dice, sensitivity and precision of one mask; undefined where nothing could have been right or wrong."
     predicted, truth = _yes_no(predicted, truth)
-    right, marked, there = (int(np.count_nonzero(m)) for m in (predicted & truth, predicted, truth))
+    right = int(np.count_nonzero(predicted & truth))
+    marked = int(np.count_nonzero(predicted))
+    there = int(np.count_nonzero(truth))
     return _ratio(2*right, marked + there), _ratio(right, there), _ratio(right, marked)
 
 # %% ../nbs/09_metrics.ipynb #3d578f55
@@ -42,7 +51,8 @@ def surface_distances(
 ) -> tuple[np.ndarray, np.ndarray]: # mm, one per surface voxel of the prediction and of the truth; nothing if either is empty
     "How far each point of one surface lies from the other surface."
     predicted, truth = _yes_no(predicted, truth)
-    if not (predicted.any() and truth.any()): return np.empty(0), np.empty(0)
+    if not (predicted.any() and truth.any()):
+        return np.empty(0), np.empty(0)
     box = bounding_box(predicted | truth) # no distances in empty space
     surfaces = [mask & ~binary_erosion(mask) for mask in (predicted[box], truth[box])]
     to_nearest = [distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
@@ -55,8 +65,10 @@ def surface_scores(
 ) -> tuple[float, float]: # HD95 and mean surface distance in mm; NaN if either mask is empty
     "The larger 95th percentile of the two sets of distances, and the mean of all of them together."
     found = surface_distances(predicted, truth, spacing)
-    if not len(found[0]): return math.nan, math.nan
-    return float(max(np.percentile(one, 95) for one in found)), float(np.concatenate(found).mean())
+    if not len(found[0]):
+        return math.nan, math.nan
+    hd95 = max(np.percentile(distances, 95) for distances in found)
+    return float(hd95), float(np.concatenate(found).mean())
 
 # %% ../nbs/09_metrics.ipynb #0e5ee55c
 def large_enough(volume_ml:np.ndarray|float, minimum_ml:float) -> np.ndarray|bool:
@@ -69,8 +81,10 @@ def numbered_pieces(
     minimum_ml:float=0., # smaller pieces are left out
 ) -> tuple[np.ndarray, np.ndarray]: # (I, J, K) the number of its piece in each voxel, from 1, and 0 outside; mL of each piece
     "Tell the pieces of a mask apart, largest first."
-    found, inside = np.zeros(mask.shape, np.int32), mask.array > 0
-    if not inside.any(): return found, np.empty(0)
+    found = np.zeros(mask.shape, np.int32)
+    inside = mask.array > 0
+    if not inside.any():
+        return found, np.empty(0)
     box = bounding_box(inside)
     pieces, count = connected_pieces(inside[box], structure=np.ones((3, 3, 3)))
     volumes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]*mask.voxel_ml
@@ -80,6 +94,7 @@ def numbered_pieces(
     found[box] = number[pieces]
     return found, volumes[order]
 
+# %% ../nbs/09_metrics.ipynb #871ae174
 @dataclass(frozen=True)
 class Detection:
     "How a mask does, counted in lesions."
@@ -94,13 +109,16 @@ def detect_lesions(
     minimum_ml:float=0., # smaller pieces of either aren't counted, though they may find or be right
 ) -> Detection:
     "Count true lesions that were found or missed, and predicted ones that aren't there."
-    if not same_grid(predicted, truth): raise ValueError(f'the prediction {predicted} and the truth {truth} lie on different grids, so their voxels cannot be compared')
-    def touched(mask:Volume, other:Volume) -> tuple[int, int]: # of the pieces that count: those that the other touches, and the rest
+    if not same_grid(predicted, truth):
+        told = f'the prediction {predicted} and the truth {truth} lie on different grids'
+        raise ValueError(f'{told}, so their voxels cannot be compared')
+    def touched(mask:Volume, other:Volume) -> tuple[int, int]: # pieces that the other touches, and the rest
         pieces, volumes = numbered_pieces(mask, minimum_ml=minimum_ml)
         touching = np.count_nonzero(np.unique(pieces[other.array > 0]))
         return int(touching), len(volumes) - int(touching)
     found, missed = touched(truth, predicted)
-    return Detection(found, missed, touched(predicted, truth)[1])
+    _, false = touched(predicted, truth)
+    return Detection(found, missed, false)
 
 # %% ../nbs/09_metrics.ipynb #57fe6a58
 @dataclass(frozen=True)
@@ -119,6 +137,21 @@ class Scores:
     lesions_missed: int
     lesions_false: int # predicted pieces that touch no true lesion
 
+def _penalised(
+    hd95:float, # mm
+    predicted:np.ndarray, # (I, J, K) yes/no
+    truth:np.ndarray, # (I, J, K) yes/no
+    spacing:tuple[float, float, float], # mm between voxel centres
+) -> float: # mm
+    "HD95 with a number for masks that are empty, too."
+    some = (predicted.any(), truth.any())
+    if all(some):
+        return hd95
+    if any(some):
+        return math.hypot(*np.multiply(truth.shape, spacing))
+    return 0.
+
+# %% ../nbs/09_metrics.ipynb #4079b237
 def score_masks(
     predicted:Volume, # yes/no
     truth:Volume, # yes/no, on the same grid
@@ -126,12 +159,25 @@ def score_masks(
     minimum_ml:float=0., # smaller pieces are not counted as lesions
 ) -> Scores:
     "Score a predicted mask against the true one."
-    found = detect_lesions(predicted, truth, minimum_ml=minimum_ml)
-    p, t = predicted.array > 0, truth.array > 0
-    hd95, mean = surface_scores(p, t, truth.spacing)
-    penalised = hd95 if p.any() and t.any() else math.hypot(*np.multiply(truth.shape, truth.spacing)) if p.any() or t.any() else 0.
-    marked, there = (float(np.count_nonzero(m)*truth.voxel_ml) for m in (p, t))
-    return Scores(*overlap_scores(p, t), hd95, mean, penalised, marked, there, marked - there, found.found, found.missed, found.false)
+    lesions = detect_lesions(predicted, truth, minimum_ml=minimum_ml)
+    marked, there = _yes_no(predicted.array, truth.array)
+    dice, sensitivity, precision = overlap_scores(marked, there)
+    hd95, mean = surface_scores(marked, there, truth.spacing)
+    predicted_ml = float(np.count_nonzero(marked)*truth.voxel_ml)
+    truth_ml = float(np.count_nonzero(there)*truth.voxel_ml)
+    return Scores(
+        dice=dice,
+        sensitivity=sensitivity,
+        precision=precision,
+        hd95_mm=hd95,
+        surface_mm=mean,
+        penalised_hd95_mm=_penalised(hd95, marked, there, truth.spacing),
+        predicted_ml=predicted_ml,
+        truth_ml=truth_ml,
+        volume_error_ml=predicted_ml - truth_ml,
+        lesions_found=lesions.found,
+        lesions_missed=lesions.missed,
+        lesions_false=lesions.false)
 
 # %% ../nbs/09_metrics.ipynb #905315d5
 def slicewise_dice(
@@ -142,15 +188,23 @@ def slicewise_dice(
 ) -> float: # mean over slices in which anything was marked or true; NaN if there are none
     "Dice of each slice for itself, and the mean of them: not the Dice of the case."
     both = zip(*(np.moveaxis(mask, axis, 0) for mask in _yes_no(predicted, truth)))
-    defined = [dice for dice in (overlap_scores(p, t)[0] for p, t in both) if not math.isnan(dice)]
-    return float(np.mean(defined)) if defined else math.nan
+    dices = [overlap_scores(marked, there)[0] for marked, there in both]
+    defined = [dice for dice in dices if not math.isnan(dice)]
+    if not defined:
+        return math.nan
+    return float(np.mean(defined))
 
 def pooled_dice(
     pairs:Sequence[tuple[np.ndarray, np.ndarray]], # prediction and truth of each case, (I, J, K) yes/no
 ) -> float: # NaN if all are empty
     "Dice over the voxels of all cases together: not the mean Dice of the cases."
-    masks = [_yes_no(predicted, truth) for predicted, truth in pairs]
-    return _ratio(2*sum(int((p & t).sum()) for p, t in masks), sum(int(p.sum()) + int(t.sum()) for p, t in masks))
+    right = 0
+    marked_or_there = 0
+    for predicted, truth in pairs:
+        marked, there = _yes_no(predicted, truth)
+        right += int((marked & there).sum())
+        marked_or_there += int(marked.sum()) + int(there.sum())
+    return _ratio(2*right, marked_or_there)
 
 # %% ../nbs/09_metrics.ipynb #c0f6be79
 @dataclass(frozen=True)
@@ -164,34 +218,65 @@ class Summary:
     count: int # cases in which the score is defined
     undefined: int # cases in which it isn't
 
-    def __str__(self):
-        if not self.count: return 'undefined in every case'
+    def __str__(self) -> str:
+        if not self.count:
+            return 'undefined in every case'
         left_out = f', undefined in {self.undefined} more' if self.undefined else ''
-        if self.count == 1: return f'{self.mean:.3f} in 1 case{left_out}'
-        few = math.isnan(self.low)
-        interval = '' if few else f' ({self.low:.3f} to {self.high:.3f})'
-        quartiles = '' if few else f' (quartiles {self.quartiles[0]:.3f} and {self.quartiles[1]:.3f})'
+        if self.count == 1:
+            return f'{self.mean:.3f} in 1 case{left_out}'
+        interval = ''
+        quartiles = ''
+        if not math.isnan(self.low):
+            interval = f' ({self.low:.3f} to {self.high:.3f})'
+            quartiles = f' (quartiles {self.quartiles[0]:.3f} and {self.quartiles[1]:.3f})'
         return f'mean {self.mean:.3f}{interval}, median {self.median:.3f}{quartiles}, {self.count} cases{left_out}'
 
+# %% ../nbs/09_metrics.ipynb #24a92ac4
 FEWEST_FOR_INTERVAL = 5
 
 def _interval_of_mean(values:np.ndarray, seed:int) -> tuple[float, float]:
-    if len(values) < FEWEST_FOR_INTERVAL: return math.nan, math.nan
-    if np.ptp(values) == 0: return float(values[0]), float(values[0]) # resampling equal values can only give that value
-    interval = bootstrap([values], np.mean, method='percentile', rng=np.random.default_rng(seed)).confidence_interval
+    "The 95 % bootstrap interval of a mean."
+    if len(values) < FEWEST_FOR_INTERVAL:
+        return math.nan, math.nan
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    resampled = bootstrap([values], np.mean, method='percentile', rng=np.random.default_rng(seed))
+    interval = resampled.confidence_interval
     return float(interval.low), float(interval.high)
 
+def _undefined_summary(count:int) -> Summary:
+    "The summary of so many cases in none of which the score is defined."
+    return Summary(
+        mean=math.nan,
+        median=math.nan,
+        quartiles=(math.nan, math.nan),
+        low=math.nan,
+        high=math.nan,
+        count=0,
+        undefined=count)
+
+# %% ../nbs/09_metrics.ipynb #0db1eff5
 def summarise(
     values:Sequence[float], # one per case, NaN where undefined
     *,
     seed:int=0,
 ) -> Summary:
     "Mean with a 95 % bootstrap interval, median, and how many cases they rest on."
-    defined = np.array([v for v in values if not math.isnan(v)])
-    undefined = len(values) - len(defined)
-    if not len(defined): return Summary(math.nan, math.nan, (math.nan, math.nan), math.nan, math.nan, 0, undefined)
+    defined = np.array([value for value in values if not math.isnan(value)])
+    count = len(defined)
+    undefined = len(values) - count
+    if not count:
+        return _undefined_summary(undefined)
     first, median, third = np.percentile(defined, (25, 50, 75)).tolist()
-    return Summary(float(defined.mean()), median, (first, third), *_interval_of_mean(defined, seed), len(defined), undefined)
+    low, high = _interval_of_mean(defined, seed)
+    return Summary(
+        mean=float(defined.mean()),
+        median=median,
+        quartiles=(first, third),
+        low=low,
+        high=high,
+        count=count,
+        undefined=undefined)
 
 # %% ../nbs/09_metrics.ipynb #8b4f1de7
 def case_mean(
@@ -199,7 +284,9 @@ def case_mean(
 ) -> float: # NaN if all are
     "The mean score of a case, over the structures that are defined."
     defined = [score for score in scores if not math.isnan(score)]
-    return sum(defined)/len(defined) if defined else math.nan
+    if not defined:
+        return math.nan
+    return sum(defined)/len(defined)
 
 def mean_score(
     by_case:Mapping[str, Iterable[float]], # by case: one per structure, NaN where undefined
@@ -210,7 +297,7 @@ def mean_score(
 # %% ../nbs/09_metrics.ipynb #5e30a909
 @dataclass(frozen=True)
 class Comparison:
-    "How much higher the second of two models scores, over the cases that both have a score for; for distances, lower is better."
+    "How much higher the second of two models scores, over the cases of both; for distances, lower is better."
     difference: float # mean over cases: second minus first
     low: float # ends of its 95 % bootstrap interval; NaN below five cases
     high: float
@@ -220,13 +307,33 @@ class Comparison:
     count: int # cases in which both have a score
     undefined: int # cases in which either hasn't
 
-    def __str__(self):
-        if not self.count: return 'no case has a score from both'
-        interval = 'too few cases for an interval' if math.isnan(self.low) else f'{self.low:+.3f} to {self.high:+.3f}'
-        test = 'no difference in any case' if math.isnan(self.p_value) else f'p = {self.p_value:.2g} (signed-rank test)'
+    def __str__(self) -> str:
+        if not self.count:
+            return 'no case has a score from both'
+        interval = f'{self.low:+.3f} to {self.high:+.3f}'
+        if math.isnan(self.low):
+            interval = 'too few cases for an interval'
+        test = f'p = {self.p_value:.2g} (signed-rank test)'
+        if math.isnan(self.p_value):
+            test = 'no difference in any case'
         left_out = f', {self.undefined} more undefined' if self.undefined else ''
-        return f'{self.difference:+.3f} ({interval}); higher in {self.higher}, lower in {self.lower} of {self.count} cases{left_out}; {test}'
+        counted = f'higher in {self.higher}, lower in {self.lower} of {self.count} cases{left_out}'
+        return f'{self.difference:+.3f} ({interval}); {counted}; {test}'
 
+# %% ../nbs/09_metrics.ipynb #235bfd7e
+def _p_value(differences:np.ndarray) -> float:
+    "Of the two-sided signed-rank test; NaN if there is no difference in any case, or no case."
+    if not differences.any():
+        return math.nan
+    return float(wilcoxon(differences).pvalue)
+
+def _mean(values:np.ndarray) -> float:
+    "NaN of nothing."
+    if not len(values):
+        return math.nan
+    return float(values.mean())
+
+# %% ../nbs/09_metrics.ipynb #94fa39cf
 def compare_paired(
     first:Sequence[float], # scores of one model, one per case, NaN where undefined
     second:Sequence[float], # scores of the other, in the same order of cases
@@ -234,9 +341,18 @@ def compare_paired(
     seed:int=0,
 ) -> Comparison:
     "Compare the scores of two models case by case."
-    if len(first) != len(second): raise ValueError(f'the first model has {len(first)} scores and the second {len(second)}; the same cases in the same order are needed')
+    if len(first) != len(second):
+        told = f'the first model has {len(first)} scores and the second {len(second)}'
+        raise ValueError(f'{told}; the same cases in the same order are needed')
     differences = np.subtract(second, first, dtype=float)
     defined = differences[~np.isnan(differences)]
-    if not len(defined): return Comparison(*[math.nan]*3, 0, 0, math.nan, 0, len(differences))
-    p_value = float(wilcoxon(defined).pvalue) if defined.any() else math.nan
-    return Comparison(float(defined.mean()), *_interval_of_mean(defined, seed), int((defined > 0).sum()), int((defined < 0).sum()), p_value, len(defined), len(differences) - len(defined))
+    low, high = _interval_of_mean(defined, seed)
+    return Comparison(
+        difference=_mean(defined),
+        low=low,
+        high=high,
+        higher=int((defined > 0).sum()),
+        lower=int((defined < 0).sum()),
+        p_value=_p_value(defined),
+        count=len(defined),
+        undefined=len(differences) - len(defined))

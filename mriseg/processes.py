@@ -29,8 +29,10 @@ class _Sum(torch.autograd.Function):
         total = tensor.clone()
         dist.all_reduce(total)
         return total
+
     @staticmethod
-    def backward(ctx, gradient): return _Sum.forward(ctx, gradient)
+    def backward(ctx, gradient):
+        return _Sum.forward(ctx, gradient)
 
 # %% ../nbs/10_processes.ipynb #e6e8a266
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Processes:
     count: int = 1
 
     @property
-    def first(self) -> bool: return self.rank == 0
+    def first(self) -> bool:
+        return self.rank == 0
 
     def share(self, items:Sequence) -> list:
         "This process's part of a list: every n-th entry, so that all parts are about as large."
@@ -48,7 +51,8 @@ class Processes:
 
     def gather(self, value:Any) -> list: # one entry per process
         "What every process has, in their order; all of them wait for each other here."
-        if self.count == 1: return [value]
+        if self.count == 1:
+            return [value]
         found = [None]*self.count
         dist.all_gather_object(found, value)
         return found
@@ -60,26 +64,33 @@ class Processes:
     @contextmanager
     def in_turn(self) -> Iterator[None]:
         "The first process runs the body alone, the others after it: so one decodes, and all find it done."
-        if not self.first: self.gather('waits')
+        if not self.first:
+            self.gather('waits')
         yield
-        if self.first: self.gather('is done')
+        if self.first:
+            self.gather('is done')
 
     def sum(self, tensor:Tensor) -> Tensor:
         "The sum over all processes; gradients flow back through it."
-        return tensor if self.count == 1 else _Sum.apply(tensor)
+        if self.count == 1:
+            return tensor
+        return _Sum.apply(tensor)
 
     def average(self, tensors:Sequence[Tensor]) -> None:
         "Give tensors the mean of all processes, in place."
-        for tensor in tensors if self.count > 1 else ():
-            dist.all_reduce(tensor)
-            tensor /= self.count
+        if self.count > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+                tensor /= self.count
 
 # %% ../nbs/10_processes.ipynb #748e5596
 PATIENCE = timedelta(hours=1) # longest time that one process may work while others wait, as when the first one decodes all cases
 
 def current_processes() -> Processes:
     "This process among those that were joined, or alone."
-    return Processes(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else Processes()
+    if dist.is_available() and dist.is_initialized():
+        return Processes(dist.get_rank(), dist.get_world_size())
+    return Processes()
 
 @contextmanager
 def joined_processes() -> Iterator[Processes]:
@@ -88,13 +99,17 @@ def joined_processes() -> Iterator[Processes]:
     if count == 1 or current_processes().count > 1:
         yield current_processes()
         return
-    dist.init_process_group('cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo', timeout=PATIENCE)
+    backend = 'cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo'
+    dist.init_process_group(backend, timeout=PATIENCE)
     processes = Processes(dist.get_rank(), count)
     try:
-        with open(os.devnull, 'w') as nowhere, redirect_stdout(sys.stdout if processes.first else nowhere): yield processes
+        with open(os.devnull, 'w') as nowhere:
+            with redirect_stdout(sys.stdout if processes.first else nowhere):
+                yield processes
         processes.gather('done') # nobody leaves while another still needs it
     finally:
-        gc.collect() # what still uses the connection has to be gone before it, or now and then a process aborts at its very end
+        # what still uses the connection has to be gone before it, or now and then a process aborts at its very end
+        gc.collect()
         dist.destroy_process_group()
 
 # %% ../nbs/10_processes.ipynb #c6261290
@@ -102,13 +117,19 @@ def own_device(
     name:str|None=None, # as for `default_device`
 ) -> torch.device:
     "The device of this process: as `default_device` says, but each process of a computer has its own GPU."
-    device, count = default_device(name), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    if count == 1 or device.type == 'cpu': return device
+    device = default_device(name)
+    count = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if count == 1 or device.type == 'cpu':
+        return device
     if device.type == 'mps':
         told = f'there are {count} processes, but they can not share the one GPU of a Mac'
         raise ValueError(f"{told}; start a single process, or give device='cpu'")
-    if device.index is not None: raise ValueError(f"there are {count} processes, and each takes a GPU of its own; give 'cuda' without a number")
-    if count > torch.cuda.device_count(): raise ValueError(f'there are {count} processes but {torch.cuda.device_count()} GPUs in this computer; start one process per GPU')
+    if device.index is not None:
+        told = f'there are {count} processes, and each takes a GPU of its own'
+        raise ValueError(f"{told}; give 'cuda' without a number")
+    if count > torch.cuda.device_count():
+        told = f'there are {count} processes but {torch.cuda.device_count()} GPUs in this computer'
+        raise ValueError(f'{told}; start one process per GPU')
     return torch.device('cuda', int(os.environ['LOCAL_RANK']))
 
 # %% ../nbs/10_processes.ipynb #3ea175f0
