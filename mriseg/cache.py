@@ -173,7 +173,7 @@ def open_cached(
         case = _described(path, json.loads(text), start)
         if fresh or _checksum(text, [case.images, case.masks]) == checksum:
             return case
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError):
         return None
     return None
 
