@@ -577,6 +577,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                              'mriseg.show.thumbnail': ('show.html#thumbnail', 'mriseg/show.py')},
             'mriseg.split': { 'mriseg.split.Split': ('split.html#split', 'mriseg/split.py'),
                               'mriseg.split._divide': ('split.html#_divide', 'mriseg/split.py'),
+                              'mriseg.split._named_ids': ('split.html#_named_ids', 'mriseg/split.py'),
                               'mriseg.split._refuse_too_few': ('split.html#_refuse_too_few', 'mriseg/split.py'),
                               'mriseg.split._refuse_torn': ('split.html#_refuse_torn', 'mriseg/split.py'),
                               'mriseg.split.given_split': ('split.html#given_split', 'mriseg/split.py'),
