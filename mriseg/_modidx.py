@@ -263,6 +263,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
             'mriseg.filenames': { 'mriseg.filenames.Reading': ('filenames.html#reading', 'mriseg/filenames.py'),
                                   'mriseg.filenames._before': ('filenames.html#_before', 'mriseg/filenames.py'),
                                   'mriseg.filenames._by_place': ('filenames.html#_by_place', 'mriseg/filenames.py'),
+                                  'mriseg.filenames._case_part': ('filenames.html#_case_part', 'mriseg/filenames.py'),
                                   'mriseg.filenames._joined': ('filenames.html#_joined', 'mriseg/filenames.py'),
                                   'mriseg.filenames._no_scan': ('filenames.html#_no_scan', 'mriseg/filenames.py'),
                                   'mriseg.filenames._numbered_first': ('filenames.html#_numbered_first', 'mriseg/filenames.py'),
