@@ -35,11 +35,18 @@ class Case:
 
     def __post_init__(self):
         paths = {name: Path(path).expanduser() for name, path in self.sequences.items()}
+        label = Path(self.label).expanduser() if self.label is not None else None
         object.__setattr__(self, 'sequences', paths) # texts will do as well
-        object.__setattr__(self, 'label', Path(self.label).expanduser() if self.label is not None else None)
+        object.__setattr__(self, 'label', label)
         if not can_name_files(self.case_id):
-            raise ValueError(f"'{self.case_id}' can't be the id of a case, since files are named after it; use letters, digits, - and _")
-        if self.part not in ('', *PARTS): raise ValueError(f"case {self.case_id}: there is no part '{self.part}' of a data set; use one of {', '.join(PARTS)}, or nothing")
+            unfit = f"'{self.case_id}' can't be the id of a case, since files are named after it"
+            told = f'{unfit}; use letters, digits, - and _'
+            raise ValueError(told)
+        if self.part not in ('', *PARTS):
+            known = ', '.join(PARTS)
+            unknown = f"case {self.case_id}: there is no part '{self.part}' of a data set"
+            told = f'{unknown}; use one of {known}, or nothing'
+            raise ValueError(told)
 
 # %% ../nbs/04_case.ipynb #959bf07c
 def refuse_alike(
@@ -50,18 +57,28 @@ def refuse_alike(
     seen = {}
     for name in names:
         other = seen.setdefault(name.casefold(), name)
-        if other != name: raise ValueError(f"the {kind} '{other}' and '{name}' differ by capitals only, which are all one to many computers; give one of them another name")
+        if other != name:
+            alike = f"the {kind} '{other}' and '{name}' differ by capitals only"
+            told = f'{alike}, which are all one to many computers; give one of them another name'
+            raise ValueError(told)
 
 def refuse_structures(
     structures:Mapping[str, Sequence[int]], # label values by name
 ) -> None:
     "Refuse structures that are background, that no file can be named after, or whose files would have one name."
     for name, labels in structures.items():
-        if not can_name_files(name): raise ValueError(f"'{name}' can't be the name of a structure, since files are named after it; use letters, digits, - and _")
+        if not can_name_files(name):
+            unfit = f"'{name}' can't be the name of a structure, since files are named after it"
+            told = f'{unfit}; use letters, digits, - and _'
+            raise ValueError(told)
         whole = isinstance(labels, Iterable) and [isinstance(value, Integral) for value in labels]
         if not whole or not all(whole):
-            raise ValueError(f"the structure '{name}' needs one or more whole numbers, its label values, but has {labels}")
-        if 0 in labels: raise ValueError(f"the structure '{name}' has the label value 0, which is the background; give the values of what is to be found")
+            told = f"the structure '{name}' needs one or more whole numbers, its label values, but has {labels}"
+            raise ValueError(told)
+        if 0 in labels:
+            background = f"the structure '{name}' has the label value 0, which is the background"
+            told = f'{background}; give the values of what is to be found'
+            raise ValueError(told)
     refuse_alike(structures, 'structures')
 
 # %% ../nbs/04_case.ipynb #1fb0682e
@@ -74,44 +91,102 @@ class Fault:
     advice: str # what to do
     must_mend: bool = True # whether training or prediction would stop at it
 
-    def __str__(self): return f'case {self.case_id}: {self.problem}; {self.advice}'
+    def __str__(self):
+        return f'case {self.case_id}: {self.problem}; {self.advice}'
 
-def as_fault(case_id:str, kind:str, error:Exception) -> Fault: # our own messages end in '; what to do'
+def as_fault(
+    case_id:str,
+    kind:str, # in a word or two
+    error:Exception, # its text ends in '; what to do', as our own messages do
+) -> Fault:
     "An error as a fault, its advice taken apart."
     problem, _, advice = str(error).rpartition('; ')
-    return Fault(case_id, kind, problem or str(error), advice if problem else 'put the file there, or leave the case out')
+    if not problem:
+        return Fault(case_id, kind, str(error), 'put the file there, or leave the case out')
+    return Fault(case_id, kind, problem, advice)
 
 # %% ../nbs/04_case.ipynb #a9405948
 def _whole_labels(label:Volume) -> Volume:
-    if label.array.dtype == np.uint8: return label
+    "A label as whole numbers, if it holds such."
+    if label.array.dtype == np.uint8:
+        return label
     exact = label.array.dtype.kind in 'iu'
     whole = label.array if exact else np.round(label.array)
     strayed = not exact and (not np.isfinite(whole).all() or np.abs(label.array - whole).max(initial=0) > 1e-3)
     if strayed or whole.min(initial=0) < 0 or whole.max(initial=0) > 65535:
-        raise ValueError('holds values that are no labels; whole numbers from 0 to 65535 are needed: was it interpolated, or is it an image?')
+        needed = 'whole numbers from 0 to 65535 are needed'
+        told = f'holds values that are no labels; {needed}: was it interpolated, or is it an image?'
+        raise ValueError(told)
     return replace(label, array=whole.astype(np.uint8 if whole.max(initial=0) < 256 else np.uint16))
 
-def _image_fault(case_id:str, path:Path, array:np.ndarray) -> Fault|None:
-    wrong = 0 if array.dtype.kind in 'iub' else int(array.size - (np.abs(array) <= np.finfo(np.float32).max).sum())
-    if wrong: return Fault(case_id, 'not numbers', f'{path} holds {wrong} values that are NaN, infinite or beyond all measure', 'export it again')
-    if not array.size or array.min() == array.max(): return Fault(case_id, 'constant', f'{path} is the same in every voxel', 'export it again or leave the case out')
+def _not_numbers(array:np.ndarray) -> int:
+    "How many values are NaN, infinite or too large."
+    if array.dtype.kind in 'iub':
+        return 0
+    return int(array.size - (np.abs(array) <= np.finfo(np.float32).max).sum())
 
+def _image_fault(
+    case_id:str,
+    path:Path,
+    array:np.ndarray, # the image's values
+) -> Fault|None:
+    "What is wrong with the values of an image."
+    wrong = _not_numbers(array)
+    if wrong:
+        problem = f'{path} holds {wrong} values that are NaN, infinite or beyond all measure'
+        return Fault(case_id, 'not numbers', problem, 'export it again')
+    if not array.size or array.min() == array.max():
+        problem = f'{path} is the same in every voxel'
+        return Fault(case_id, 'constant', problem, 'export it again or leave the case out')
+    return None
+
+# %% ../nbs/04_case.ipynb #63ca5b7d
+def _missing_sequence(
+    case:Case,
+    name:str, # of the sequence that isn't there
+    sequences:Sequence[str], # all that were wanted
+) -> Fault:
+    "Say which sequences there are in place of one that is wanted."
+    has = ', '.join(case.sequences)
+    there = ','.join(other for other in sequences if other in case.sequences)
+    advice = f'add the file, leave the case out, or do without {name}'
+    if there:
+        advice += f' (sequences={there})'
+    return Fault(case.case_id, 'missing sequence', f'has no {name} (it has {has})', advice)
+
+def _read_image(
+    case:Case,
+    name:str, # of the sequence
+    opened:dict[Path, list[Volume]], # channels of the files that were read before; the new one is added
+) -> Volume:
+    "Read a sequence of a case, from its own file or from its channel of one."
+    path, channel = case.sequences[name], case.channels.get(name)
+    if path not in opened:
+        opened[path] = read_channels(path) if channel is not None else [read_volume(path)]
+    if len(opened[path]) <= (channel or 0):
+        few = f'{path} has {len(opened[path])} channels'
+        told = f'{few}, so there is no channel {channel} for {name}; correct dataset.json'
+        raise ValueError(told)
+    return opened[path][channel or 0]
+
+# %% ../nbs/04_case.ipynb #08ad21a7
 def _read_images(case:Case, sequences:Sequence[str]) -> tuple[dict[str, Volume], list[Fault]]:
+    "Read the sequences that can be read, and say what is wrong with the others."
     volumes, faults, opened = {}, [], {}
     for name in sequences:
         if name not in case.sequences:
-            there = ','.join(other for other in sequences if other in case.sequences)
-            faults.append(Fault(case.case_id, 'missing sequence', f"has no {name} (it has {', '.join(case.sequences)})", f'add the file, leave the case out, or do without {name}' + (f' (sequences={there})' if there else '')))
+            faults.append(_missing_sequence(case, name, sequences))
             continue
-        path, channel = case.sequences[name], case.channels.get(name)
         try:
-            if path not in opened: opened[path] = read_channels(path) if channel is not None else [read_volume(path)]
-            if len(opened[path]) <= (channel or 0): raise ValueError(f'{path} has {len(opened[path])} channels, so there is no channel {channel} for {name}; correct dataset.json')
-            volume = opened[path][channel or 0]
-        except (ValueError, OSError) as error: faults.append(as_fault(case.case_id, 'unreadable', error))
+            volume = _read_image(case, name, opened)
+        except (ValueError, OSError) as error:
+            faults.append(as_fault(case.case_id, 'unreadable', error))
+            continue
+        fault = _image_fault(case.case_id, case.sequences[name], volume.array)
+        if fault:
+            faults.append(fault)
         else:
-            if fault := _image_fault(case.case_id, path, volume.array): faults.append(fault)
-            else: volumes[name] = volume
+            volumes[name] = volume
     return volumes, faults
 
 # %% ../nbs/04_case.ipynb #dfa32a74
@@ -119,12 +194,15 @@ RESAMPLE = 'all sequences and the label of a case must share one grid: resample 
 
 def _on_one_grid(case_id:str, volumes:Mapping[str, Volume]) -> tuple[dict[str, Volume], list[Fault]]:
     "Store all volumes of a case as the first on the usual grid is stored, and name those that lie elsewhere."
-    if not volumes: return {}, []
-    def sharing(name:str) -> int: return sum(onto_grid(other, volumes[name]) is not None for other in volumes.values())
+    if not volumes:
+        return {}, []
+    def sharing(name:str) -> int:
+        return sum(onto_grid(other, volumes[name]) is not None for other in volumes.values())
     usual = max(volumes, key=sharing)
     grid, placed, faults = volumes[usual], dict(volumes), []
     for name, volume in volumes.items():
-        if found := onto_grid(volume, grid):
+        found = onto_grid(volume, grid)
+        if found:
             placed[name] = found
             continue
         alike = (volume.shape, volume.spacing, volume.orientation) == (grid.shape, grid.spacing, grid.orientation)
@@ -132,12 +210,32 @@ def _on_one_grid(case_id:str, volumes:Mapping[str, Volume]) -> tuple[dict[str, V
         faults.append(Fault(case_id, 'grids differ', f'{name} is {volume} but {usual} is {grid}{where}', RESAMPLE))
     return placed, faults
 
-def _place_faults(case_id:str, volumes:Mapping[str, Volume]) -> list[Fault]: # `volumes` as they were read
+def _place_faults(
+    case_id:str,
+    volumes:Mapping[str, Volume], # as they were read
+) -> list[Fault]:
     "Say which volumes the forms of their headers put at two places."
-    problem, advice = two_places(volumes), 'look at it with its label in your viewer and make both the same'
-    return [Fault(case_id, 'two places', problem, advice, must_mend=False)] if problem else []
+    problem = two_places(volumes)
+    if not problem:
+        return []
+    advice = 'look at it with its label in your viewer and make both the same'
+    return [Fault(case_id, 'two places', problem, advice, must_mend=False)]
 
 # %% ../nbs/04_case.ipynb #a82997cd
+def _read_label(case:Case, needs_label:bool) -> tuple[Volume|None, list[Fault]]:
+    "Read the label of a case, or say what is wrong with it."
+    if not case.label:
+        advice = 'add a file named like CASE_seg.nii.gz, or leave the case out'
+        missing = Fault(case.case_id, 'missing label', 'has no label', advice)
+        return None, [missing] if needs_label else []
+    try:
+        return _whole_labels(read_volume(case.label)), []
+    except (ValueError, OSError) as error:
+        if str(case.label) in str(error):
+            return None, [as_fault(case.case_id, 'unreadable', error)]
+        named = ValueError(f'{case.label} {error}')
+        return None, [as_fault(case.case_id, 'label values', named)]
+
 def salvage_case(
     case:Case,
     sequences:Sequence[str],
@@ -146,18 +244,13 @@ def salvage_case(
 ) -> tuple[dict[str, Volume], Volume|None, list[Fault]]: # what could be read, and everything that is wrong
     "Read whatever can be read of a case."
     volumes, faults = _read_images(case, sequences)
-    label = None
-    if case.label:
-        try: label = _whole_labels(read_volume(case.label))
-        except (ValueError, OSError) as error:
-            named = error if str(case.label) in str(error) else ValueError(f'{case.label} {error}')
-            faults.append(as_fault(case.case_id, 'unreadable' if named is error else 'label values', named))
-    elif needs_label: faults.append(Fault(case.case_id, 'missing label', 'has no label', 'add a file named like CASE_seg.nii.gz, or leave the case out'))
+    label, of_label = _read_label(case, needs_label)
     read = volumes | ({'label': label} if label else {})
     placed, differ = _on_one_grid(case.case_id, read)
     label = placed.pop('label', None)
-    return placed, label, faults + differ + _place_faults(case.case_id, read)
+    return placed, label, faults + of_label + differ + _place_faults(case.case_id, read)
 
+# %% ../nbs/04_case.ipynb #b254a545
 def notes_of(faults:Sequence[Fault]) -> tuple[str, ...]:
     "What is worth a look, but hinders nobody."
     return tuple(fault.problem for fault in faults if not fault.must_mend)
@@ -170,5 +263,8 @@ def read_case(
 ) -> Examination:
     "Read the named sequences of a case and its label, or refuse with everything that is wrong with it."
     volumes, label, faults = salvage_case(case, sequences, needs_label=needs_label)
-    if to_mend := [fault for fault in faults if fault.must_mend]: raise ValueError('\n'.join(map(str, to_mend)))
+    to_mend = [fault for fault in faults if fault.must_mend]
+    if to_mend:
+        told = '\n'.join(map(str, to_mend))
+        raise ValueError(told)
     return Examination(case.case_id, volumes, label, notes_of(faults))

@@ -21,8 +21,8 @@ SEQUENCE_WORDS = dict(
     flair='flair', t2f='flair', t2flair='flair', darkfluid='flair',
     pd='pd', pdw='pd', dwi='dwi', adc='adc', swi='swi')
 LABEL_WORDS = (
-    'seg', 'segm', 'segmentation', 'segmentations', 'dseg', 'label', 'labels', 'mask', 'msk', 'maske', 'masque', 'lesion',
-    'lesions', 'wmh', 'gtv', 'tumor', 'tumour', 'gold', 'truth', 'gt', 'consensus')
+    'seg', 'segm', 'segmentation', 'segmentations', 'dseg', 'label', 'labels', 'mask', 'msk', 'maske', 'masque',
+    'lesion', 'lesions', 'wmh', 'gtv', 'tumor', 'tumour', 'gold', 'truth', 'gt', 'consensus')
 
 def sequence_name(word:str) -> str: # 't1w' and 'T1n' are 't1'; a word that isn't known is kept, in lower case
     "The name that a sequence has here."
@@ -44,12 +44,14 @@ def words_of(stem:str) -> list[str]:
 # %% ../nbs/04_filenames.ipynb #6050c2b6
 _GAP, _OPENS, _CLOSES = r'[_\-. +]+', r'(?<![^_\-. ])', r'(?![^_\-. ])'
 _AGENTS = 'ce gd gad gado gadolinium gadovist km kontrast contrast enhanced' # words for contrast agent
-_SERIES = ('ax axial tra trans transversal sag sagittal cor coronal 3d 2d se tse fse gre spgr flash mpr vibe bravo space spc cube '
-           'vista blade propeller tirm ir fs fatsat iso brain head series scan s') # words that a scanner gives to a series
+_SERIES = ( # words that a scanner gives to a series
+    'ax axial tra trans transversal sag sagittal cor coronal 3d 2d se tse fse gre spgr flash mpr vibe bravo '
+    'space spc cube vista blade propeller tirm ir fs fatsat iso brain head series scan s')
 _AFTER_T1 = '|'.join(['c', 'post', 'post(?:contrast|gd|gad|gado|km|ce)', *_AGENTS.split()])
 _T1CE = re.compile(f'{_OPENS}t1w?{_GAP}(?:{_AFTER_T1}){_CLOSES}', re.IGNORECASE)
 _DARK_FLUID = re.compile(f'{_OPENS}(?:dark[_\\-. ]?fluid|da[_\\-. ]?fl){_CLOSES}', re.IGNORECASE)
-_T2FLAIR = re.compile(f'{_OPENS}t2w?{_GAP}(?:(?:{"|".join(_SERIES.split())}){_GAP})*flair{_CLOSES}', re.IGNORECASE)
+_ANY_SERIES = '|'.join(_SERIES.split())
+_T2FLAIR = re.compile(f'{_OPENS}t2w?{_GAP}(?:(?:{_ANY_SERIES}){_GAP})*flair{_CLOSES}', re.IGNORECASE)
 
 def _joined(stem:str, time_points:bool) -> str:
     "A name in which two words that mean one sequence are one word."
@@ -57,15 +59,20 @@ def _joined(stem:str, time_points:bool) -> str:
     return stem if time_points and _time_point(words_of(stem)) else _T2FLAIR.sub('T2FLAIR', stem)
 
 def _time_point(words:Sequence[str]) -> bool: # P1_T2_FLAIR: perhaps the second time point of P1
-    return len(words) == 3 and words[0][-1:].isdigit() and words[1] in ('T1', 'T2') and word_meaning(words[2]) not in ('', 'label')
+    "Whether a name may be that of a sequence at a time point."
+    if len(words) != 3:
+        return False
+    person, visit, word = words
+    return person[-1:].isdigit() and visit in ('T1', 'T2') and word_meaning(word) not in ('', 'label')
 
 def shows_time_points(stem:str) -> bool:
     "Whether a name such as P1_T1_FLAIR can only be read as a sequence at a time point, unlike P1_T2_FLAIR."
     words = words_of(_T1CE.sub('T1ce', stem))
     return _time_point(words) and not (words[1] == 'T2' and word_meaning(words[2]) == 'flair')
 
+# %% ../nbs/04_filenames.ipynb #b22ebd30
 def names_two(stem:str, time_points:bool=False) -> bool:
-    "Whether a name speaks of two sequences, such as sub00_T1_reg_FLAIR: T1 moved onto FLAIR, or FLAIR of a patient called T1?"
+    "Whether a name speaks of two sequences, such as sub00_T1_reg_FLAIR."
     words = words_of(_joined(stem, time_points))
     if _numbered_first(words):
         words = words[1:]
@@ -74,20 +81,26 @@ def names_two(stem:str, time_points:bool=False) -> bool:
     return len({word_meaning(word) for word in words} - {'', 'label'}) > 1
 
 def _numbered_first(words:Sequence[str]) -> bool: # PD_002_T1: patient 2 of those with Parkinson's disease
+    "Whether a name begins with a word for a sequence and a number, which are of a person."
     return len(words) > 2 and words[1].isdigit() and '' != word_meaning(words[0]) != 'label'
 
 # %% ../nbs/04_filenames.ipynb #eca4a6d9
 _NOT_GIVEN = set('pre non no not without w/o wo ohne sans senza sin'.split())
 
-def _with_agent(words:Sequence[str], place:int) -> bool: # place of the word for T1
+def _with_agent(
+    words:Sequence[str],
+    place:int, # of the word for T1
+) -> bool:
     "Whether the words around T1 say that contrast agent was given."
     words = [word.lower() for word in words]
     agents, series = set(_AGENTS.split()), set(_SERIES.split())
     scanner = all(word.isdigit() or word in series | agents | {'post'} for word in words[:place])
     for n, word in enumerate(words):
-        given = word in agents or re.match(r'post(contrast|gd|gad|gado|km|ce)?$', word) and (n > place or scanner)
+        after = re.match(r'post(contrast|gd|gad|gado|km|ce)?$', word)
+        given = word in agents or after and (n > place or scanner)
         first = n == 0 and (not scanner or ''.join(words[1:2]).isdigit()) # KM_01_T1 is a person
-        if given and not first and not (n > 0 and words[n - 1] in _NOT_GIVEN):
+        denied = n > 0 and words[n - 1] in _NOT_GIVEN
+        if given and not first and not denied:
             return True
     return False
 
@@ -96,8 +109,11 @@ _NO_SCANS = set('map star warp pve prob field'.split()) # words for images made 
 _OTHER_T2 = set('hemo haemo fl2d fl3d t2star stir ciss fiesta medic'.split()) # T2* and such, which are another contrast
 
 def _no_scan(words:Sequence[str]) -> bool: # the first word may be a name: Star_Bob_flair
-    later, every = ({word.lower() for word in some} for some in (words[1:], words))
-    return bool(_NO_SCANS & later or _OTHER_T2 & every and 't2' in map(word_meaning, words))
+    "Whether a name is that of something computed, or of another contrast."
+    every = [word.lower() for word in words]
+    if _NO_SCANS.intersection(every[1:]):
+        return True
+    return bool(_OTHER_T2.intersection(every)) and 't2' in map(word_meaning, words)
 
 # %% ../nbs/04_filenames.ipynb #8b5896e6
 @dataclass(frozen=True)
@@ -110,7 +126,8 @@ class Reading:
 _MOVED = re.compile(r'(co)?reg\w*|to|in|into|on|onto|warped|space', re.IGNORECASE)
 _ABOUT_LABELS = re.compile(r'^(seg|label|mask|lesion|gold|truth)|(seg|label|mask|lesion)\d*$', re.IGNORECASE)
 
-def _before(stem:str, count:int) -> str: # the stem without its last `count` words
+def _before(stem:str, count:int) -> str:
+    "A name without its last words, so many of them."
     return re.sub(r'([_\-. ]+[^_\-. ]*){%d}$' % count, '', stem)
 
 def _without_series(case:str) -> str: # '11 AX' is nobody's name
@@ -120,10 +137,14 @@ def _without_series(case:str) -> str: # '11 AX' is nobody's name
         words.pop()
         series.add('post') # beside others of its kind it is not a visit
     count = len(words_of(case)) - len(words)
-    return '' if count and not re.search(r'[^\W\d_]', ''.join(words)) else _before(case, count)
+    if count and not re.search(r'[^\W\d_]', ''.join(words)):
+        return ''
+    return _before(case, count)
 
 # %% ../nbs/04_filenames.ipynb #b55d68af
-def _by_place(words:Sequence[str]) -> tuple[int, int]|None: # place of the telling word, number of words before it that name the case
+def _by_place(
+    words:Sequence[str],
+) -> tuple[int, int]|None: # place of the telling word, number of words before it that name the case
     "Which word of a name tells what it is: the last, the first, or one in the middle."
     meanings, odd = [word_meaning(word) for word in words], any(map(_ABOUT_LABELS.search, words))
     first, last, end = meanings[0], meanings[-1], len(words) - 1
@@ -138,6 +159,17 @@ def _by_place(words:Sequence[str]) -> tuple[int, int]|None: # place of the telli
     inside = [n for n, meaning in enumerate(meanings) if meaning]
     return None if len(inside) != 1 or odd else (inside[0], inside[0])
 
+def _case_part(
+    joined:str, # the name, its double words joined
+    words:Sequence[str], # of the same
+    before:int, # number of words that name the case; -1 if it is the second word
+) -> str: # '' if the folder is the case
+    "The part of a name that names the case."
+    if before < 0:
+        return words[1]
+    return _before(joined, len(words) - before) if before else ''
+
+# %% ../nbs/04_filenames.ipynb #947cd95c
 def read_name(
     stem:str, # without the ending
     time_points:bool=False, # whether P1_T2_FLAIR is of P1's second time point, rather than a FLAIR
@@ -151,33 +183,40 @@ def read_name(
     if not found:
         return None
     place, before = found
-    what, word = word_meaning(words[place]), words[place]
-    case = words[1] if before < 0 else _before(joined, len(words) - before) if before else ''
+    word, case = words[place], _case_part(joined, words, before)
+    what = word_meaning(word)
     if what == 'label':
         return Reading(what, case, word)
     moved = any(map(_MOVED.fullmatch, words[1:])) # the T1_in_FLAIR of a folder is T1
     if (before or not moved) and names_two(stem, time_points):
         return None
-    case = case if before < 0 else _without_series(case)
+    if before >= 0:
+        case = _without_series(case)
     if what == 't1' and _with_agent(words, place):
         return Reading('t1ce', case, joined.removeprefix(case).strip('_-. '))
     return Reading(what, case, word)
 
 # %% ../nbs/04_filenames.ipynb #30bb772d
 _OTHER_MASKS = re.compile(r'^(brain|bet|skull|icv|deface|face|wm|gm|csf|tissue|ventric)', re.IGNORECASE)
-_GIVEN = re.compile(rf'(post|ce|t1ce|(post|pre)?({"|".join(_AGENTS.split())})\w*)', re.IGNORECASE)
+_ANY_AGENT = '|'.join(_AGENTS.split())
+_GIVEN = re.compile(rf'(post|ce|t1ce|(post|pre)?({_ANY_AGENT})\w*)', re.IGNORECASE)
 
 def is_other_mask(stem:str) -> bool: # of a label's name, without the part that names the case
     "Whether a name speaks of a mask of what isn't looked for, as of the brain."
     return any(map(_OTHER_MASKS.search, words_of(stem)))
 
 def _read_bids(stem:str) -> Reading|None:
+    "What a name says by the grammar of BIDS."
     entities = dict(pair.split('-', 1) for pair in stem.split('_') if '-' in pair)
     word = stem.rsplit('_', 1)[-1]
     case = '_'.join(f'{key}-{entities[key]}' for key in ('sub', 'ses') if key in entities)
     what = word_meaning(word)
+    if not what:
+        return None
     if what == 'label' and any(is_other_mask(entities.get(key, '')) for key in ('desc', 'label')):
         return None
     said = [entities.get(key, '') for key in ('acq', 'desc', 'rec')]
-    given = 'ce' in entities or any(_GIVEN.fullmatch(text) and not text.lower().startswith('pre') for text in said)
-    return Reading('t1ce' if what == 't1' and given else what, case, word) if what else None
+    given = any(_GIVEN.fullmatch(text) and not text.lower().startswith('pre') for text in said)
+    if what == 't1' and ('ce' in entities or given):
+        what = 't1ce'
+    return Reading(what, case, word)

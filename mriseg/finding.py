@@ -19,13 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from .case import Case
-from .filenames import LABEL_WORDS, Reading, SEQUENCE_WORDS, is_other_mask, names_two, read_name, sequence_name, shows_time_points, stem_of, word_meaning, words_of
+from .filenames import LABEL_WORDS, Reading, SEQUENCE_WORDS, is_other_mask, names_two, read_name, sequence_name
+from .filenames import shows_time_points, stem_of, word_meaning, words_of
 from .files import read_json
 
 # %% ../nbs/04_finding.ipynb #2bdb522a
-def _alike(name:str, case_id:str) -> bool: # whether a name could be the id of another case of this set
-    letters = lambda text: re.match(r'[^\W\d_]*', text)[0].lower()
-    return re.sub(r'\d+', '0', name) == re.sub(r'\d+', '0', case_id) or '' != letters(name) == letters(case_id)
+def _letters(text:str) -> str:
+    "The letters that a name begins with, in lower case."
+    return re.match(r'[^\W\d_]*', text)[0].lower()
+
+def _alike(name:str, case_id:str) -> bool:
+    "Whether a name could be the id of another case of this set."
+    if re.sub(r'\d+', '0', name) == re.sub(r'\d+', '0', case_id):
+        return True
+    return '' != _letters(name) == _letters(case_id)
 
 def owner_of_label(
     stem:str, # the label's name without its ending
@@ -39,83 +46,154 @@ def owner_of_label(
         rest = [word for word in words_of(stem[end:]) if not word_meaning(word)]
         if stem[:end] in case_ids and not re.search(r'\d', ' '.join(rest)):
             return stem[:end]
-    own = (reading := read_name(stem)) and reading.case
-    another = own and any(_alike(stem[:end], case_id) for end in [len(own), *separators] for case_id in case_ids)
-    return neighbours.pop() if len(neighbours) == 1 and not another else None
+    reading = read_name(stem)
+    own = reading.case if reading else ''
+    beginnings = [stem[:end] for end in (len(own), *separators)]
+    another = own and any(_alike(begins, case_id) for begins in beginnings for case_id in case_ids)
+    if another or len(neighbours) != 1:
+        return None
+    return neighbours.pop()
 
 # %% ../nbs/04_finding.ipynb #d160c30f
 def _walk(folder:Path) -> Iterator[Path]:
     "All visible files below a folder, sorted, with links followed once."
-    def give_up(error): raise error
+    def give_up(error):
+        raise error
     seen = set()
     for root, folders, files in os.walk(folder, followlinks=True, onerror=give_up):
         place = os.path.realpath(root)
-        folders[:] = [] if place in seen else sorted(name for name in folders if not name.startswith('.'))
-        if place not in seen: yield from (Path(root)/name for name in sorted(files) if not name.startswith('.'))
+        if place in seen:
+            folders[:] = []
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        yield from (Path(root)/name for name in sorted(files) if not name.startswith('.'))
         seen.add(place)
 
 def is_nifti(path:Path) -> bool:
     "Whether a file is called like one that can be read."
     return path.name.lower().endswith(('.nii', '.nii.gz'))
 
-def _within(path:Path, root:Path, names:str) -> Path|None:
+def _within(
+    path:Path,
+    root:Path,
+    names:str, # a regular expression
+) -> Path|None:
     "The innermost folder below the root that is called so and holds a file."
-    return next((folder for folder in path.parents if root in folder.parents and re.fullmatch(names, folder.name, re.IGNORECASE)), None)
+    for folder in path.parents:
+        if root in folder.parents and re.fullmatch(names, folder.name, re.IGNORECASE):
+            return folder
+    return None
 
-_IMAGES, _LABELS, _DERIVED, _TESTING = r'images?(tr|ts|val)?', r'(labels?|masks?|segmentations?)(tr|ts|val)?', 'derivatives', 'imagests'
+_IMAGES = r'images?(tr|ts|val)?'
+_LABELS = r'(labels?|masks?|segmentations?)(tr|ts|val)?'
+_DERIVED = 'derivatives'
+_TESTING = 'imagests'
 
 # %% ../nbs/04_finding.ipynb #f32635e1
-_TABLE = 'list the files in a CSV table with the columns case, t1, flair (or whatever there is) and label, and give that'
+_TABLE = (
+    'list the files in a CSV table with the columns case, t1, flair (or whatever there is) and label, '
+    'and give that')
 
 class _Twice(ValueError):
     "Two files that seem to be the same thing of the same case."
-    def __init__(self, case_id:str, purpose:str, one:Path, other:Path):
+    def __init__(
+        self,
+        case_id:str,
+        purpose:str, # a sequence or 'label'
+        one:Path,
+        other:Path,
+    ):
         super().__init__(f'case {case_id}: {purpose} is there twice, as {one} and as {other}')
-        self.purpose, self.files = purpose, (one, other)
+        self.purpose = purpose
+        self.files = (one, other)
 
+def _way(path:Path, root:Path) -> list[tuple[int, str]]:
+    "The folders from the root to a file, each with its depth."
+    return list(enumerate(path.relative_to(root).parts[:-1]))
+
+# %% ../nbs/04_finding.ipynb #21b73cbc
 class _Ledger:
     "Files sorted by case and purpose."
-    def __init__(self): self.files, self.words, self.persons = defaultdict(dict), defaultdict(dict), {}
+    def __init__(self):
+        self.files = defaultdict(dict) # by case and purpose
+        self.words = defaultdict(dict) # what the names say, by case and purpose
+        self.persons = {} # by case
 
-    def enter(self, case_id:str, purpose:str, path:Path, word:str='', person:str='') -> None:
+    def enter(
+        self,
+        case_id:str,
+        purpose:str, # a sequence or 'label'
+        path:Path,
+        word:str='', # as it stands in the name
+        person:str='',
+    ) -> None:
+        "Enter a file, unless there is another one for its purpose."
         earlier = self.files[case_id].setdefault(purpose, path)
-        if earlier != path: raise _Twice(case_id, purpose, earlier, path)
-        self.words[case_id][purpose], self.persons[case_id] = word, person
-
-    def refuse_mixed(self, root:Path) -> None:
-        "Refuse cases whose files seem to belong to two persons."
-        holds = defaultdict(set) # by depth and name of a folder: the purposes below it
-        for found in self.files.values():
-            for purpose, path in found.items():
-                for place in enumerate(path.relative_to(root).parts[:-1]): holds[place].add(purpose)
-        for case_id, found in self.files.items():
-            for one, other in combinations(found.values(), 2):
-                ways = [list(enumerate(path.relative_to(root).parts[:-1])) for path in (one, other)]
-                places = next(((a, b) for a, b in zip(*ways) if a != b), None)
-                if places and (both := holds[places[0]] & holds[places[1]]):
-                    raise ValueError(f"case {case_id} would be put together from {one} and {other}, but {places[0][1]} and {places[1][1]} both hold {', '.join(sorted(both))} and seem to be different persons or examinations; give their files different names, or {_TABLE}")
+        if earlier != path:
+            raise _Twice(case_id, purpose, earlier, path)
+        self.words[case_id][purpose] = word
+        self.persons[case_id] = person
 
     def cases(self, root:Path, testing:Iterable[str]=()) -> list[Case]:
+        "The cases, sorted by their ids."
         cases = []
         for case_id, found in sorted(self.files.items()):
             images = {purpose: path for purpose, path in found.items() if purpose != 'label'}
             place = Path(os.path.commonpath([path.parent for path in images.values()])).relative_to(root)
             cases.append(Case(
-                case_id, images, found.get('label'), words=self.words[case_id], part='test' if case_id in testing else '',
-                person=self.persons[case_id], place='' if place == Path() else place.as_posix()))
+                case_id,
+                images,
+                found.get('label'),
+                words=self.words[case_id],
+                part='test' if case_id in testing else '',
+                person=self.persons[case_id],
+                place='' if place == Path() else place.as_posix()))
         return cases
+
+# %% ../nbs/04_finding.ipynb #628b4285
+def _purposes_below(ledger:_Ledger, root:Path) -> Mapping[tuple[int, str], set[str]]: # by depth and name of a folder
+    "What the files below each folder are for."
+    holds = defaultdict(set)
+    for found in ledger.files.values():
+        for purpose, path in found.items():
+            for place in _way(path, root):
+                holds[place].add(purpose)
+    return holds
+
+def _refuse_mixed(ledger:_Ledger, root:Path) -> None:
+    "Refuse cases whose files seem to belong to two persons."
+    holds = _purposes_below(ledger, root)
+    for case_id, found in ledger.files.items():
+        for one, other in combinations(found.values(), 2):
+            fork = next(((a, b) for a, b in zip(_way(one, root), _way(other, root)) if a != b), None)
+            both = holds[fork[0]] & holds[fork[1]] if fork else set()
+            if both:
+                (_, here), (_, there) = fork
+                kinds = ', '.join(sorted(both))
+                mixed = f'case {case_id} would be put together from {one} and {other}'
+                why = f'{here} and {there} both hold {kinds} and seem to be different persons or examinations'
+                told = f'{mixed}, but {why}; give their files different names, or {_TABLE}'
+                raise ValueError(told)
 
 # %% ../nbs/04_finding.ipynb #62598727
 def _folder_ids(folders:Iterable[Path], root:Path) -> dict[Path, str]:
     "What the case of a folder is called: its way below the root, without the part that all share."
     folders = set(folders)
-    if not folders: return {}
+    if not folders:
+        return {}
     shared = Path(os.path.commonpath(folder.parent if folder != root else root for folder in folders))
-    ids = {f: '_'.join(f.relative_to(shared).parts) or root.resolve().name for f in folders}
-    if all(re.search('[^\\W\\d_]', case_id) for case_id in ids.values()): return ids
-    return {f: '_'.join(f.relative_to(root).parts) or root.resolve().name for f in folders} # numbers and dates alone are no names
+    whole = root.resolve().name
+    ids = {folder: '_'.join(folder.relative_to(shared).parts) or whole for folder in folders}
+    if all(re.search('[^\\W\\d_]', case_id) for case_id in ids.values()):
+        return ids
+    # numbers and dates alone are no names
+    return {folder: '_'.join(folder.relative_to(root).parts) or whole for folder in folders}
 
-def _read_below(path:Path, root:Path, time_points:bool) -> Reading|None:
+def _read_below(
+    path:Path,
+    root:Path,
+    time_points:bool, # whether P1_T2_FLAIR is of P1's second time point
+) -> Reading|None:
     "What a file's name says; the name of its folder may stand before it, as in PD-A/PD-A_T1, and is no sequence then."
     stem, folder = stem_of(path), unicodedata.normalize('NFC', path.parent.name)
     begins = re.fullmatch(re.escape(folder) + r'[_\-. ]+(.+)', stem)
@@ -126,18 +204,31 @@ def _read_below(path:Path, root:Path, time_points:bool) -> Reading|None:
         return None
     return replace(reading, case=f'{folder}_{reading.case}' if reading.case else folder)
 
-def _purpose(path:Path, root:Path, paired:set[Path], time_points:bool=False) -> Reading|None:
+# %% ../nbs/04_finding.ipynb #14297dd1
+def _purpose(
+    path:Path,
+    root:Path,
+    paired:set[Path], # folders that hold one for labels
+    time_points:bool=False, # whether P1_T2_FLAIR is of P1's second time point
+) -> Reading|None:
     "What a file is, by its name and its folders."
     reading, images = _read_below(path, root, time_points), _within(path, root, _IMAGES)
     if _within(path, root, _LABELS):
         return Reading('label', '', '')
-    direct = images == path.parent or path.parent == root and re.fullmatch(_IMAGES, root.resolve().name, re.IGNORECASE)
-    if direct and (not reading or reading.what == 'label' and images and images.parent in paired):
-        return Reading('image', stem_of(path), '')
-    return None if reading and reading.what != 'label' and _within(path, root, _DERIVED) else reading
+    below = path.parent == root and re.fullmatch(_IMAGES, root.resolve().name, re.IGNORECASE)
+    if images == path.parent or below: # directly in a folder of images
+        if not reading or reading.what == 'label' and images and images.parent in paired:
+            return Reading('image', stem_of(path), '')
+    derived = reading and reading.what != 'label' and _within(path, root, _DERIVED)
+    return None if derived else reading
 
 # %% ../nbs/04_finding.ipynb #869d5431
-def _enter_images(images:Sequence[tuple[Path, Reading]], root:Path, *, by_folder:bool) -> tuple[_Ledger, dict[Path, set[str]]]:
+def _enter_images(
+    images:Sequence[tuple[Path, Reading]],
+    root:Path,
+    *,
+    by_folder:bool, # whether each folder is a case, whatever the names say
+) -> tuple[_Ledger, dict[Path, set[str]]]:
     "Sort images into cases; also which cases lie below each folder."
     ledger, near = _Ledger(), defaultdict(set)
     names = _folder_ids({path.parent for path, reading in images if by_folder or not reading.case}, root)
@@ -162,21 +253,36 @@ def _sorted_images(images:Sequence[tuple[Path, Reading]], root:Path) -> tuple[_L
         except _Twice:
             raise twice from None
 
-def _by_names(paths:Iterable[Path], root:Path) -> tuple[list[Case], list[Path]]: # cases, and what was passed over
-    "Sort NIfTI files into cases by what their names and folders say."
-    paired = {folder.parent for path in paths if (folder := _within(path, root, _LABELS))}
-    time_points = any(shows_time_points(stem_of(path)) for path in paths)
-    read = [(path, _purpose(path, root, paired, time_points)) for path in paths]
-    ledger, near = _sorted_images([(path, reading) for path, reading in read if reading and reading.what != 'label'], root)
+# %% ../nbs/04_finding.ipynb #1c2bf332
+def _label_owner(
+    path:Path,
+    reading:Reading,
+    root:Path,
+    near:Mapping[Path, set[str]], # cases below each folder
+    known:set[str], # cases that have images
+) -> str|None: # a case id
+    "The case of a label, by its name and its folders."
+    if reading.case in known:
+        return reading.case
+    folder = _within(path, root, _LABELS)
+    if not folder:
+        return owner_of_label(stem_of(path), near[path.parent], known & near[root])
+    beside = {'_'.join(path.parent.relative_to(folder).parts)} & known # labels/P1/mask is of images/P1
+    return owner_of_label(stem_of(path), beside, known & near[folder.parent])
+
+# %% ../nbs/04_finding.ipynb #6cdc1018
+def _enter_labels(
+    labels:Sequence[tuple[Path, Reading]],
+    root:Path,
+    ledger:_Ledger, # with all images in it
+    near:Mapping[Path, set[str]], # cases below each folder
+) -> list[Path]: # masks of what isn't looked for
+    "Give each label to a case, or refuse those that belong to none."
     known, strays, other_masks = set(ledger.files), [], []
-    for path, reading in read:
-        if not reading or reading.what != 'label':
-            continue
-        folder = _within(path, root, _LABELS)
-        beside = {'_'.join(path.parent.relative_to(folder).parts)} & known if folder else near[path.parent] # labels/P1/mask is of images/P1
-        owner = reading.case if reading.case in known else owner_of_label(stem_of(path), beside, known & near[folder.parent if folder else root])
+    for path, reading in labels:
+        owner = _label_owner(path, reading, root, near, known)
         rest = stem_of(path).removeprefix(owner or '').strip('_-. ')
-        if not folder and is_other_mask(rest):
+        if not _within(path, root, _LABELS) and is_other_mask(rest):
             other_masks.append(path)
         elif owner:
             ledger.enter(owner, 'label', path, rest)
@@ -184,60 +290,131 @@ def _by_names(paths:Iterable[Path], root:Path) -> tuple[list[Case], list[Path]]:
             strays.append(path)
     if strays:
         some = f'{len(strays)} labels belong' if len(strays) > 1 else '1 label belongs'
-        raise ValueError(f'{some} to no case that has images, such as {strays[0]}; name labels after their cases, like CASE_seg.nii.gz, or {_TABLE}')
-    ledger.refuse_mixed(root)
+        stray = f'{some} to no case that has images, such as {strays[0]}'
+        told = f'{stray}; name labels after their cases, like CASE_seg.nii.gz, or {_TABLE}'
+        raise ValueError(told)
+    return other_masks
+
+# %% ../nbs/04_finding.ipynb #a1622565
+def _by_names(paths:Iterable[Path], root:Path) -> tuple[list[Case], list[Path]]: # cases, and what was passed over
+    "Sort NIfTI files into cases by what their names and folders say."
+    label_folders = [_within(path, root, _LABELS) for path in paths]
+    paired = {folder.parent for folder in label_folders if folder}
+    time_points = any(shows_time_points(stem_of(path)) for path in paths)
+    read = [(path, _purpose(path, root, paired, time_points)) for path in paths]
+    images = [(path, reading) for path, reading in read if reading and reading.what != 'label']
+    labels = [(path, reading) for path, reading in read if reading and reading.what == 'label']
+    ledger, near = _sorted_images(images, root)
+    other_masks = _enter_labels(labels, root, ledger, near)
+    _refuse_mixed(ledger, root)
     tests = [folder for folder in near if re.fullmatch(_TESTING, folder.name, re.IGNORECASE) and root in folder.parents]
     testing = {case_id for folder in tests for case_id in near[folder]}
-    return ledger.cases(root, testing), [path for path, reading in read if not reading] + other_masks
+    unread = [path for path, reading in read if not reading]
+    return ledger.cases(root, testing), unread + other_masks
 
 # %% ../nbs/04_finding.ipynb #71f0a40b
 def _numbered(names:Mapping) -> list[str]: # {'0': 'FLAIR', '1': 'T1w'}, or the other way round, in order
+    "The names of channels in the order of their numbers."
     pairs = [(int(k), v) if str(k).isdigit() else (int(v), k) for k, v in names.items()]
     return [str(name) for _, name in sorted(pairs)]
 
 def _label_names(labels:Mapping) -> dict[str, tuple[int, ...]]: # nnU-Net may give several values to one name
+    "Label values by the names that a dataset.json gives them."
     pairs = [(v, k) if str(k).isdigit() else (k, v) for k, v in labels.items()]
-    named = {sequence_name(str(name)): tuple(int(v) for v in (value if isinstance(value, (list, tuple)) else [value])) for name, value in pairs}
+    named = {}
+    for name, value in pairs:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        named[sequence_name(str(name))] = tuple(int(v) for v in values)
     return {name: values for name, values in named.items() if name != 'ignore' and values != (0,)}
 
-def _nifti_in(folder:Path) -> list[Path]: return [path for path in _walk(folder) if is_nifti(path)] if folder.is_dir() else []
+def _nifti_in(folder:Path) -> list[Path]:
+    "The NIfTI files below a folder, if there is one."
+    return [path for path in _walk(folder) if is_nifti(path)] if folder.is_dir() else []
 
-def _json_case(image:Path, label:Path|None, words:list[str], names:Mapping[str, tuple[int, ...]], part:str) -> Case:
+# %% ../nbs/04_finding.ipynb #301cf1ce
+def _json_case(
+    image:Path,
+    label:Path|None,
+    words:list[str], # names of the channels, in order
+    names:Mapping[str, tuple[int, ...]], # label values by name
+    part:str, # 'test' or nothing
+) -> Case:
+    "A case that a dataset.json describes, if its files are there."
     sequences, case_id = [sequence_name(word) for word in words], stem_of(image)
-    apart = [image.with_name(f'{case_id}_{n:04d}{image.name[len(case_id):]}') for n in range(len(words))]
-    files = [image]*len(words) if image.is_file() else apart   # channels of one file, or a file each
+    ending = image.name[len(case_id):]
+    one_file = image.is_file() # for all channels
+    apart = [image.with_name(f'{case_id}_{n:04d}{ending}') for n in range(len(words))]
+    files = [image]*len(words) if one_file else apart
     for path in (*files, *([label] if label else [])):
-        if not path.is_file(): raise FileNotFoundError(f'case {case_id}: dataset.json speaks of {path}, but there is no such file; copy it again, or take the case out of dataset.json')
-    channels = {name: n for n, name in enumerate(sequences)} if image.is_file() and len(words) > 1 else {}
-    return Case(case_id, dict(zip(sequences, files)), label, channels, dict(zip(sequences, words)), names, part)
+        if not path.is_file():
+            missing = f'case {case_id}: dataset.json speaks of {path}, but there is no such file'
+            told = f'{missing}; copy it again, or take the case out of dataset.json'
+            raise FileNotFoundError(told)
+    channels = {name: n for n, name in enumerate(sequences)} if one_file and len(words) > 1 else {}
+    return Case(
+        case_id,
+        dict(zip(sequences, files)),
+        label,
+        channels=channels,
+        words=dict(zip(sequences, words)),
+        label_names=names,
+        part=part)
+
+# %% ../nbs/04_finding.ipynb #22ba5c34
+def _listed_pair(entry:Mapping[str, str]|str, root:Path) -> tuple[Path, Path]:
+    "Image and label of a training case that a dataset.json lists."
+    if isinstance(entry, dict):
+        return root/entry['image'], root/entry['label']
+    return root/entry, root/entry.replace('images', 'labels')
+
+def _unlisted(root:Path) -> tuple[list[tuple[Path, Path]], list[Path]]: # pairs of image and label, and test images
+    "The cases of a dataset.json that lists no files, as in nnU-Net."
+    pairs = [(root/'imagesTr'/path.name, path) for path in _nifti_in(root/'labelsTr')]
+    channel = re.compile(r'_\d{4}(\.nii(\.gz)?)$', re.IGNORECASE)
+    testing = {path.with_name(channel.sub(r'\1', path.name)) for path in _nifti_in(root/'imagesTs')}
+    return pairs, sorted(testing)
 
 def _by_json(record:Path) -> list[Case]:
     "The cases that a dataset.json describes."
     content, root = read_json(record), record.parent
     try:
-        words, names = _numbered(content.get('channel_names') or content['modality']), _label_names(content.get('labels', {}))
-        listed = [(root/e['image'], root/e['label']) if isinstance(e, dict) else (root/e, root/e.replace('images', 'labels')) for e in content.get('training', [])]
-        testing = [root/(e['image'] if isinstance(e, dict) else e) for e in content.get('test', [])]
+        words = _numbered(content.get('channel_names') or content['modality'])
+        names = _label_names(content.get('labels', {}))
+        listed = [_listed_pair(entry, root) for entry in content.get('training', [])]
+        unlabelled = content.get('test', [])
+        testing = [root/(entry['image'] if isinstance(entry, dict) else entry) for entry in unlabelled]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f'{record} is not a dataset.json of the Medical Segmentation Decathlon or of nnU-Net ({type(error).__name__}: {error}); correct it, or take it away and let the file names speak') from None
-    if len(set(map(sequence_name, words))) < len(words): raise ValueError(f"{record} gives the same name to several channels ({', '.join(words)}); name them apart")
-    if not listed: # nnU-Net lists no files
-        listed = [(root/'imagesTr'/path.name, path) for path in _nifti_in(root/'labelsTr')]
-        testing = sorted({path.with_name(re.sub(r'_\d{4}(\.nii(\.gz)?)$', r'\1', path.name, flags=re.IGNORECASE)) for path in _nifti_in(root/'imagesTs')})
-    return [_json_case(image, label, words, names, '') for image, label in listed] + [_json_case(image, None, words, names, 'test') for image in testing if image.parent.is_dir()]
+        other = f'{record} is not a dataset.json of the Medical Segmentation Decathlon or of nnU-Net'
+        told = f'{other} ({type(error).__name__}: {error}); correct it, or take it away and let the file names speak'
+        raise ValueError(told) from None
+    if len(set(map(sequence_name, words))) < len(words):
+        there = ', '.join(words)
+        told = f'{record} gives the same name to several channels ({there}); name them apart'
+        raise ValueError(told)
+    if not listed:
+        listed, testing = _unlisted(root)
+    cases = [_json_case(image, label, words, names, '') for image, label in listed]
+    tests = [_json_case(image, None, words, names, 'test') for image in testing if image.parent.is_dir()]
+    return cases + tests
 
 # %% ../nbs/04_finding.ipynb #a3450540
-_PIECES = {'{case}': '(?P<case>.+)', '{person}': '(?P<person>[^/]+)', '{sequence}': '(?P<sequence>[^/]+?)', '*': '[^/]*?'}
+_PIECES = {
+    '{case}': '(?P<case>.+)',
+    '{person}': '(?P<person>[^/]+)',
+    '{sequence}': '(?P<sequence>[^/]+?)',
+    '*': '[^/]*?'}
 _NAMED = {'{%s}' % name: f'(?P<is_{name}>)' for name in dict.fromkeys(SEQUENCE_WORDS.values())} # marks that stand for no text
 _NAMED['{label}'] = '(?P<is_label>[^/]*?)' # it may be mask2, or masks of two raters
 
 def _compiled(text:str) -> re.Pattern:
-    "A pattern such as '{case}/{sequence}.nii.gz' as a regular expression; what stands in it twice has to be the same twice."
+    "A pattern such as '{case}/{sequence}.nii.gz' as a regular expression; what is twice in it is the same twice."
     split = re.split(r'(\{\w*\}|\*)', text.strip())
     known = _PIECES | _NAMED
-    if not {'{case}', '{person}'} & set(split) or {piece for piece in split if piece.startswith('{')} - known.keys():
-        names = ', '.join(_NAMED)
-        raise ValueError(f"the pattern '{text.strip()}' must hold {{case}}, and may hold {{person}}, {{sequence}}, {names} and *")
+    unknown = {piece for piece in split if piece.startswith('{')} - known.keys()
+    if unknown or not {'{case}', '{person}'} & set(split):
+        may = ', '.join(['{person}', '{sequence}', *_NAMED])
+        told = f"the pattern '{text.strip()}' must hold {{case}}, and may hold {may} and *"
+        raise ValueError(told)
     parts = []
     for n, piece in enumerate(split):
         again = piece in known and piece != '*' and piece in split[:n]
@@ -249,8 +426,9 @@ def _matched(said:Mapping[str, str]) -> tuple[str, str, str, str]: # case id, pu
     "What a file is, by the parts of a pattern that it fits."
     named = [key.removeprefix('is_') for key in said if key.startswith('is_')]
     word = said.get('sequence') or (named[0] if named else 'image')
-    label = word_meaning(word) == 'label' or word_meaning(words_of(word)[-1]) == 'label'
-    purpose = 'label' if label else named[0] if named else sequence_name(word)
+    purpose = named[0] if named else sequence_name(word)
+    if word_meaning(word) == 'label' or word_meaning(words_of(word)[-1]) == 'label':
+        purpose = 'label'
     case, person = said.get('case', ''), said.get('person', '')
     if not (case and person):
         case = case or person
@@ -258,13 +436,18 @@ def _matched(said:Mapping[str, str]) -> tuple[str, str, str, str]: # case id, pu
         case = f'{person}_{case}'
     return case.replace('/', '_'), purpose, word, person
 
-def _by_pattern(paths:Iterable[Path], root:Path, pattern:str) -> tuple[list[Case], list[Path]]:
+# %% ../nbs/04_finding.ipynb #3c4997d7
+def _by_pattern(
+    paths:Iterable[Path],
+    root:Path,
+    pattern:str, # alternatives with | between them
+) -> tuple[list[Case], list[Path]]: # cases, and what was passed over
     "Sort files by a pattern such as '{case}/pre/{sequence}.nii.gz | {case}/wmh{label}.nii.gz'."
     alternatives = [_compiled(text) for text in pattern.split('|')]
     ledger, passed_over = _Ledger(), []
     for path in paths:
         place = path.relative_to(root).as_posix()
-        match = next(filter(None, (a.fullmatch(place) for a in alternatives)), None)
+        match = next(filter(None, (alternative.fullmatch(place) for alternative in alternatives)), None)
         if match:
             case_id, purpose, word, person = _matched(match.groupdict())
             ledger.enter(case_id, purpose, path, word, person)
@@ -272,11 +455,18 @@ def _by_pattern(paths:Iterable[Path], root:Path, pattern:str) -> tuple[list[Case
             passed_over.append(path)
     strays = [case_id for case_id, found in ledger.files.items() if list(found) == ['label']]
     if strays:
-        raise ValueError(f"the pattern '{pattern}' finds a label but no image of case {strays[0]} ({ledger.files[strays[0]]['label']}); correct the pattern")
+        label = ledger.files[strays[0]]['label']
+        told = f"the pattern '{pattern}' finds a label but no image of case {strays[0]} ({label}); correct the pattern"
+        raise ValueError(told)
     return ledger.cases(root), passed_over
 
 # %% ../nbs/04_finding.ipynb #6be0a346
-def _forms(path:Path, what:str, root:Path, level:int) -> list[str]: # from the strictest on
+def _forms(
+    path:Path,
+    what:str, # the file's purpose
+    root:Path,
+    level:int, # of the folder that is the case
+) -> list[str]: # from the strictest on
     "A file's way below the root as patterns, with {case} for its folder of a level."
     *folders, name = path.relative_to(root).parts
     ending = re.search(r'(\.nii(\.gz)?)$', name, re.IGNORECASE)[1]
@@ -286,18 +476,37 @@ def _forms(path:Path, what:str, root:Path, level:int) -> list[str]: # from the s
     free[:level] = ['*']*level
     return ['/'.join(parts) + '{%s}' % what + ending for parts in (named, free)]
 
-def _propose_pattern(paths:Sequence[Path], root:Path, unwanted:Path) -> str: # '' if none was found that works
+def _pattern_at(
+    known:Sequence[tuple[Path, str]], # files and their purposes
+    root:Path,
+    unwanted:Path, # a file that the pattern has to leave out
+    level:int, # of the folders that are the cases
+    strict:int, # which of the forms: 0 the strictest
+) -> str:
+    "The pattern that most files of each purpose fit if the folders of a level are the cases."
+    purpose = re.compile(r'\{(?!case)\w+\}')
+    forms = Counter(_forms(path, what, root, level)[strict] for path, what in known if '{%s}' % what in _NAMED)
+    barred = ''
+    if len(unwanted.relative_to(root).parts) > level + 1:
+        barred = _forms(unwanted, 'label', root, level)[strict].replace('{label}', '')
+    kept = [form for form, _ in forms.most_common() if purpose.sub('', form) != barred]
+    by_purpose = {purpose.search(form)[0]: form for form in reversed(kept)}
+    return ' | '.join(sorted(by_purpose.values(), key=lambda form: '{label}' not in form))
+
+# %% ../nbs/04_finding.ipynb #b1f4e14e
+def _propose_pattern(
+    paths:Sequence[Path],
+    root:Path,
+    unwanted:Path, # the file to leave out
+) -> str: # '' if none was found that works
     "A pattern that sorts the files and leaves one out."
-    known = [(path, reading.what) for path in paths if path != unwanted and (reading := _purpose(path, root, set()))]
+    read = [(path, _purpose(path, root, set())) for path in paths if path != unwanted]
+    known = [(path, reading.what) for path, reading in read if reading]
     depth = min((len(path.relative_to(root).parts) - 1 for path, _ in known), default=0)
     names = [{path.relative_to(root).parts[level] for path, _ in known} for level in range(depth)]
     likely = sorted(range(depth), key=lambda level: -len(names[level])) # where most folders are told apart
     for level, strict in ((level, strict) for level in likely for strict in (0, 1)):
-        forms = Counter(_forms(path, what, root, level)[strict] for path, what in known if '{%s}' % what in _NAMED)
-        barred = _forms(unwanted, 'label', root, level)[strict].replace('{label}', '') if len(unwanted.relative_to(root).parts) > level + 1 else ''
-        kept = [form for form, _ in forms.most_common() if re.sub(r'\{(?!case)\w+\}', '', form) != barred]
-        kept = list({re.search(r'\{(?!case)\w+\}', form)[0]: form for form in reversed(kept)}.values())
-        pattern = ' | '.join(sorted(kept, key=lambda form: '{label}' not in form))
+        pattern = _pattern_at(known, root, unwanted, level, strict)
         try:
             cases, _ = _by_pattern(paths, root, pattern)
         except ValueError:
@@ -306,54 +515,128 @@ def _propose_pattern(paths:Sequence[Path], root:Path, unwanted:Path) -> str: # '
             return pattern
     return ''
 
-def _twice_told(twice:_Twice, paths:Sequence[Path], root:Path) -> str:
+def _twice_told(
+    twice:_Twice,
+    paths:Sequence[Path], # all files
+    root:Path,
+) -> str:
     "What to do about two files for one purpose."
     one, other = twice.files
     told = f'{twice}; if they are of two patients or two visits, give them different names or folders'
     for right, wrong in ((one, other), (other, one)):
-        if pattern := _propose_pattern(paths, root, wrong):
+        pattern = _propose_pattern(paths, root, wrong)
+        if pattern:
             return f"{told}; if {right.name} is the right one, the pattern '{pattern}' takes it"
     return f'{told}; if only one of them is right, {_TABLE}'
 
 # %% ../nbs/04_finding.ipynb #42ea2e29
+def _table_cells(path:Path) -> tuple[list[list[str]], str]: # rows, and what stands between cells
+    "The cells of a table as they stand in its file."
+    with path.open(encoding='utf-8-sig', newline='') as file:
+        first = file.readline()
+        begins = len(first) if first.startswith('sep=') else 0 # Excel's own first line
+        file.seek(begins)
+        delimiter = max(',;\t', key=file.readline().count) # a spreadsheet writes semicolons where the comma is the decimal sign
+        file.seek(begins)
+        rows = list(csv.reader(file, delimiter=delimiter))
+    return rows or [[]], delimiter
+
 def table_rows(
     path:Path, # a CSV or TSV file that somebody wrote, with whatever program
 ) -> list[dict[str, str]]: # one per row, by the names of the columns in lower case; empty rows are left out
     "Read a table, or say what is wrong with it."
     try:
-        with path.open(encoding='utf-8-sig', newline='') as file:
-            first = file.readline()
-            begins = len(first) if first.startswith('sep=') else 0 # Excel's own first line
-            file.seek(begins)
-            delimiter = max(',;\t', key=file.readline().count) # a spreadsheet writes semicolons where the comma is the decimal sign
-            file.seek(begins)
-            head, *rows = list(csv.reader(file, delimiter=delimiter)) or [[]]
-    except (UnicodeDecodeError, csv.Error) as error: raise ValueError(f'{path} is not a table as text ({error}); save it as "CSV UTF-8"') from None
+        (head, *rows), delimiter = _table_cells(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        told = f'{path} is not a table as text ({error}); save it as "CSV UTF-8"'
+        raise ValueError(told) from None
     columns = [cell.strip().lower() for cell in head]
     twice = [column for column, count in Counter(columns).items() if count > 1 and column]
-    if twice: raise ValueError(f"{path} has two columns '{twice[0]}'; leave one, or name them apart")
+    if twice:
+        told = f"{path} has two columns '{twice[0]}'; leave one, or name them apart"
+        raise ValueError(told)
     wide = [n for n, row in enumerate(rows, 1) if any(row[len(columns):])]
-    if wide: raise ValueError(f'{path}: row {wide[0]} has more cells than there are columns; put cells with the character {delimiter} in quotes')
+    if wide:
+        more = f'{path}: row {wide[0]} has more cells than there are columns'
+        told = f'{more}; put cells with the character {delimiter} in quotes'
+        raise ValueError(told)
     return [dict(zip(columns, row)) for row in rows if any(row)]
 
-def _row_case(row:Mapping[str, Any], number:int, root:Path, source:str) -> Case:
-    cells = {str(k).strip().lower(): str(v).strip() for k, v in row.items() if v is not None and not (isinstance(v, float) and math.isnan(v))}
-    case_id, person, part = (cells.pop(column, '') for column in ('case', 'person', 'split'))
-    if not case_id: raise ValueError(f"{source}: row {number} has no case id; give the table a column 'case' that is filled in each row")
+# %% ../nbs/04_finding.ipynb #320a4ec9
+def _filled_cells(row:Mapping[str, Any]) -> dict[str, str]: # by the names of the columns in lower case
+    "A row as text, without the cells in which a data frame has nothing."
+    cells = {}
+    for column, cell in row.items():
+        nothing = cell is None or isinstance(cell, float) and math.isnan(cell)
+        if not nothing:
+            cells[str(column).strip().lower()] = str(cell).strip()
+    return cells
+
+def _row_paths(
+    cells:Mapping[str, str], # of the columns that name files
+    root:Path, # what the paths are relative to
+    row:str, # what the row is called in a message
+) -> dict[str, Path]: # by column
+    "The files of a row, all of which are there."
     paths = {column: root/cell for column, cell in cells.items() if cell}
     for column, path in paths.items():
-        if not path.is_file(): raise FileNotFoundError(f'{source}: row {number} (case {case_id}) gives {path} as {column}, but there is no such file; correct the path, or take the column away if it holds no files')
-    named = {'label' if column in LABEL_WORDS else sequence_name(column): (column, path) for column, path in paths.items()}
-    if len(named) < len(paths) or not set(named) - {'label'}: raise ValueError(f'{source}: row {number} (case {case_id}) needs one file per sequence; its columns are {", ".join(paths) or "empty"}')
-    label, part = named.pop('label', (None, None))[1], part.lower().replace('training', 'train').replace('validation', 'valid')
-    return Case(case_id, {name: path for name, (_, path) in named.items()}, label, words={name: column for name, (column, _) in named.items()}, part='valid' if part == 'val' else part, person=person)
+        if not path.is_file():
+            missing = f'{row} gives {path} as {column}, but there is no such file'
+            told = f'{missing}; correct the path, or take the column away if it holds no files'
+            raise FileNotFoundError(told)
+    return paths
 
-def _by_rows(rows:Iterable[Mapping[str, Any]], root:Path, source:str) -> list[Case]:
+def _part_named(text:str) -> str:
+    "A part of a data set as it is called here."
+    part = text.lower().replace('training', 'train').replace('validation', 'valid')
+    return 'valid' if part == 'val' else part
+
+# %% ../nbs/04_finding.ipynb #bb645d9d
+def _row_case(
+    row:Mapping[str, Any],
+    number:int, # of the row, from 1
+    root:Path, # what the paths are relative to
+    source:str, # what the table is called in a message
+) -> Case:
+    "The case that a row of a table describes."
+    cells = _filled_cells(row)
+    case_id, person, part = (cells.pop(column, '') for column in ('case', 'person', 'split'))
+    if not case_id:
+        told = f"{source}: row {number} has no case id; give the table a column 'case' that is filled in each row"
+        raise ValueError(told)
+    paths = _row_paths(cells, root, f'{source}: row {number} (case {case_id})')
+    columns = {'label' if column in LABEL_WORDS else sequence_name(column): column for column in paths}
+    if len(columns) < len(paths) or not set(columns) - {'label'}:
+        there = ', '.join(paths) or 'empty'
+        told = f'{source}: row {number} (case {case_id}) needs one file per sequence; its columns are {there}'
+        raise ValueError(told)
+    label = paths[columns.pop('label')] if 'label' in columns else None
+    return Case(
+        case_id,
+        {name: paths[column] for name, column in columns.items()},
+        label,
+        words=columns,
+        part=_part_named(part),
+        person=person)
+
+# %% ../nbs/04_finding.ipynb #b8028285
+def _by_rows(
+    rows:Iterable[Mapping[str, Any]],
+    root:Path, # what the paths are relative to
+    source:str, # what the table is called in a message
+) -> list[Case]:
+    "The cases that a table describes, each of them once."
     cases = [_row_case(row, number, root, source) for number, row in enumerate(rows, 1)]
-    if not cases: raise ValueError(f'{source} has no rows; give it one per case')
-    for what, values in dict(case=[case.case_id for case in cases], label=[str(case.label) for case in cases if case.label]).items():
+    if not cases:
+        told = f'{source} has no rows; give it one per case'
+        raise ValueError(told)
+    case_ids = [case.case_id for case in cases]
+    labels = [str(case.label) for case in cases if case.label]
+    for what, values in dict(case=case_ids, label=labels).items():
         twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice: raise ValueError(f'{source}: {what} {twice[0]} is there twice; leave one row')
+        if twice:
+            told = f'{source}: {what} {twice[0]} is there twice; leave one row'
+            raise ValueError(told)
     return cases
 
 # %% ../nbs/04_finding.ipynb #52ea6996
@@ -371,13 +654,20 @@ def _known_ending(path:Path) -> str: # '' for another one
 
 def _looks_like_image(path:Path) -> bool:
     "Whether a file that isn't NIfTI is an image by its ending, or DICOM without one."
-    if _known_ending(path): return True
-    if path.suffix and not re.fullmatch(r'\.\d+', path.suffix): return False
+    if _known_ending(path):
+        return True
+    if path.suffix and not re.fullmatch(r'\.\d+', path.suffix):
+        return False
     try:
         with path.open('rb') as file:
             return file.read(132)[128:] == b'DICM'
     except OSError:
         return False
+
+# %% ../nbs/04_finding.ipynb #80f6867f
+_NAME_OF_TWO = (
+    ' (the name speaks of two sequences: rename, or say which it is with a pattern '
+    'such as {case}_T1_reg_FLAIR{t1}.nii.gz)')
 
 def _passed_over_told(paths:Sequence[Path]) -> list[str]: # a sentence per kind
     "What was passed over, and what to do about it."
@@ -391,11 +681,34 @@ def _passed_over_told(paths:Sequence[Path]) -> list[str]: # a sentence per kind
         way = next((way for way, endings in _CONVERT.items() if kind in endings), '')
         what = f' ({kind}: convert to NIfTI first, {way})' if way else ''
         if kind == 'two':
-            what = ' (the name speaks of two sequences: rename, or say which it is with a pattern such as {case}_T1_reg_FLAIR{t1}.nii.gz)'
+            what = _NAME_OF_TWO
         told.append(f'{count} passed over, such as {listed}{what}')
     return told
 
 # %% ../nbs/04_finding.ipynb #e55c5fbd
+def _sequences_told(cases:Sequence[Case]) -> str: # such as 'flair, t1 (t1n) in 3 of 4'
+    "Which sequences the cases have, with the data set's own words for them."
+    count = Counter(name for case in cases for name in case.sequences)
+    told = []
+    for name, times in count.items():
+        words = {case.words[name] for case in cases if case.words.get(name, '').lower() not in ('', name)}
+        listed = ', '.join(sorted(words))
+        called = f' ({listed})' if words else ''
+        where = f' in {times} of {len(cases)}' if times < len(cases) else ''
+        told.append(name + called + where)
+    return ', '.join(told) or 'nothing'
+
+def _labels_told(cases:Sequence[Case]) -> str: # such as '4 labelled (seg)'
+    "How many cases have a label, and what the data set calls it."
+    labels = Counter(case.words['label'] for case in cases if case.words.get('label'))
+    told = f'{sum(case.label is not None for case in cases)} labelled'
+    if not labels:
+        return told
+    usual = ', '.join(word for word, _ in labels.most_common(3))
+    more = ', …' if len(labels) > 3 else ''
+    return f'{told} ({usual}{more})'
+
+# %% ../nbs/04_finding.ipynb #73e48475
 class CaseList(list):
     "A list of cases that also knows which images were passed over; looked at, it says both."
     def __init__(self, cases:Iterable[Case]=(), passed_over:Iterable[Path]=()):
@@ -403,43 +716,89 @@ class CaseList(list):
         self.passed_over = list(passed_over)
 
     def __getitem__(self, which:int|slice) -> 'Case|CaseList':
-        return CaseList(super().__getitem__(which)) if isinstance(which, slice) else super().__getitem__(which)
+        found = super().__getitem__(which)
+        return CaseList(found) if isinstance(which, slice) else found
 
     def __repr__(self):
-        count = Counter(name for case in self for name in case.sequences)
-        words = {name: {case.words[name] for case in self if case.words.get(name, '').lower() not in ('', name)} for name in count} # as the data set says it
-        said = [name + (f" ({', '.join(sorted(words[name]))})" if words[name] else '') + (f' in {n} of {len(self)}' if n < len(self) else '') for name, n in count.items()]
+        plural = 's' if len(self) != 1 else ''
+        told = f'{len(self)} case{plural} with {_sequences_told(self)}; {_labels_told(self)}'
         parts = Counter(case.part for case in self if case.part)
-        labels = Counter(case.words['label'] for case in self if case.words.get('label'))
-        text = f"{len(self)} case{'s'*(len(self) != 1)} with {', '.join(said) or 'nothing'}; {sum(case.label is not None for case in self)} labelled"
-        text += f" ({', '.join(word for word, _ in labels.most_common(3))}{', …' if len(labels) > 3 else ''})" if labels else ''
-        text += ''.join(f'; {n} for {part}' for part, n in parts.items())
-        return '; '.join([text, *_passed_over_told(self.passed_over)])
+        shares = [f'{n} for {part}' for part, n in parts.items()]
+        return '; '.join([told, *shares, *_passed_over_told(self.passed_over)])
 
 # %% ../nbs/04_finding.ipynb #e99eadcf
-def _refuse_empty(root:Path, passed_over:Sequence[Path], pattern:str|None) -> None:
+def _refuse_empty(
+    root:Path,
+    passed_over:Sequence[Path],
+    pattern:str|None,
+) -> None:
+    "Say what there is in place of cases."
     nifti = [path for path in passed_over if is_nifti(path)]
     there = 'no NIfTI file'
     if nifti:
         plural = 's' if len(nifti) > 1 else ''
         there = f'{len(nifti)} NIfTI file{plural}, such as {nifti[0]}, but none'
-    named = f'named like CASE_flair.nii.gz (known are {", ".join(SEQUENCE_WORDS)}; seg for the label); say it with a pattern such as {{case}}/{{sequence}}.nii.gz, or with a table'
-    fits = f"that fits the pattern '{pattern}'" if pattern else named
+    known = ', '.join(SEQUENCE_WORDS)
+    named = f'named like CASE_flair.nii.gz (known are {known}; seg for the label)'
+    advice = 'say it with a pattern such as {case}/{sequence}.nii.gz, or with a table'
+    fits = f"that fits the pattern '{pattern}'" if pattern else f'{named}; {advice}'
     others = _passed_over_told([path for path in passed_over if path not in nifti or names_two(stem_of(path))])
-    raise ValueError('; '.join([f'no cases in {root}: there is {there} {fits}', *others]))
+    told = '; '.join([f'no cases in {root}: there is {there} {fits}', *others])
+    raise ValueError(told)
 
 def _refuse_channels(source:Path, nifti:Sequence[Path]) -> None:
     "nnU-Net's folder of images alone: its files are channels, and their names stand in the folder above."
     numbered = [re.fullmatch(r'.+_(\d{4})', stem_of(path)) for path in nifti]
     if not numbered or not all(numbered):
         return
-    channels = {match[1] for match in numbered}
+    channels = sorted({match[1] for match in numbered})
     if (source.resolve().parent/'dataset.json').is_file():
-        raise ValueError(f'{source} holds the images of an nnU-Net data set, one file per channel; give the folder above, whose dataset.json names the channels')
+        images = f'{source} holds the images of an nnU-Net data set, one file per channel'
+        told = f'{images}; give the folder above, whose dataset.json names the channels'
+        raise ValueError(told)
     if len(channels) > 1 and all(int(channel) < len(channels) for channel in channels):
-        names = dict(zip(sorted(channels), ('t1', 't1ce', 't2', 'flair', 'pd', 'dwi', 'adc', 'swi')))
+        names = dict(zip(channels, ('t1', 't1ce', 't2', 'flair', 'pd', 'dwi', 'adc', 'swi')))
         pattern = ' | '.join(f'{{case}}_{channel}{{{name}}}.nii.gz' for channel, name in names.items())
-        raise ValueError(f"the files in {source} end in {', '.join(sorted(channels))}, as nnU-Net numbers channels, and there is no dataset.json that names them; name them with the pattern '{pattern}', after you have put the right sequences in")
+        ends = f"the files in {source} end in {', '.join(channels)}, as nnU-Net numbers channels"
+        why = f'{ends}, and there is no dataset.json that names them'
+        told = f"{why}; name them with the pattern '{pattern}', after you have put the right sequences in"
+        raise ValueError(told)
+
+# %% ../nbs/04_finding.ipynb #aa5a25f3
+def _by_table(source:Path, pattern:str|None) -> list[Case]:
+    "The cases of a table, which needs no pattern."
+    if pattern:
+        told = f'{source} is a table, which says itself what each file is; leave the pattern out'
+        raise ValueError(told)
+    return _by_rows(table_rows(source), source.parent, str(source))
+
+def _refuse_no_folder(source:Path) -> None:
+    "Say that a folder is needed where there is none."
+    if not source.is_dir():
+        told = f'there is no folder {source}'
+        if source.exists():
+            told += ', but a file; give the folder in which the files of the case lie, '
+            told += 'since a case has a file per sequence, or a CSV table'
+        raise FileNotFoundError(told)
+
+def _in_folder(source:Path, pattern:str|None) -> tuple[list[Case], list[Path]]: # cases, and what was passed over
+    "The cases in a folder, by descriptions in it and by the names of all other files."
+    paths = list(_walk(source))
+    records = [] if pattern else [path for path in paths if path.name == 'dataset.json']
+    described = [case for record in records for case in _by_json(record)]
+    nifti = [path for path in paths if is_nifti(path)]
+    rest = [path for path in nifti if not any(record.parent in path.parents for record in records)]
+    if not (pattern or records):
+        _refuse_channels(source, nifti)
+    try:
+        cases, passed_over = _by_pattern(rest, source, pattern) if pattern else _by_names(rest, source)
+    except _Twice as twice:
+        told = _twice_told(twice, rest, source)
+        raise ValueError(told) from None
+    used = {path for case in described for path in (*case.sequences.values(), case.label)}
+    passed_over += [path for path in nifti if path not in rest and path not in used]
+    passed_over += [path for path in paths if not is_nifti(path) and _looks_like_image(path)]
+    return [*described, *cases], passed_over
 
 # %% ../nbs/04_finding.ipynb #e98aee34
 def find_cases(
@@ -447,29 +806,17 @@ def find_cases(
     pattern:str|None=None, # where names follow no rule: '{case}/pre/{sequence}.nii.gz | {case}/{label}.nii.gz'
 ) -> CaseList: # sorted by case id
     "Find the cases of a data set by the names of its files, by its own description, by a pattern, or by a table."
-    if hasattr(source, 'to_dict'): return CaseList(_by_rows(source.to_dict('records'), Path(), 'the data frame'))
+    if hasattr(source, 'to_dict'):
+        return CaseList(_by_rows(source.to_dict('records'), Path(), 'the data frame'))
     source = Path(source).expanduser()
-    table = source.is_file() and source.suffix.lower() in ('.csv', '.tsv')
-    if table and pattern:
-        raise ValueError(f'{source} is a table, which says itself what each file is; leave the pattern out')
-    if table: return CaseList(_by_rows(table_rows(source), source.parent, str(source)))
-    if not source.is_dir():
-        file = ', but a file; give the folder in which the files of the case lie, since a case has a file per sequence, or a CSV table'
-        raise FileNotFoundError(f'there is no folder {source}' + file*source.exists())
-    paths = list(_walk(source))
-    records = [] if pattern else [path for path in paths if path.name == 'dataset.json']
-    described = [case for record in records for case in _by_json(record)]
-    nifti = [path for path in paths if is_nifti(path)]
-    rest = [path for path in nifti if not any(record.parent in path.parents for record in records)]
-    if not (pattern or records): _refuse_channels(source, nifti)
-    try:
-        cases, passed_over = _by_pattern(rest, source, pattern) if pattern else _by_names(rest, source)
-    except _Twice as twice:
-        raise ValueError(_twice_told(twice, rest, source)) from None
-    used = {path for case in described for path in (*case.sequences.values(), case.label)}
-    passed_over += [path for path in nifti if path not in rest and path not in used]
-    passed_over += [path for path in paths if not is_nifti(path) and _looks_like_image(path)]
-    twice = [case_id for case_id, count in Counter(case.case_id for case in (*described, *cases)).items() if count > 1]
-    if twice: raise ValueError(f'case {twice[0]} is there twice in {source}; give the folder of one data set')
-    if not (cases or described): _refuse_empty(source, passed_over, pattern)
-    return CaseList(sorted([*described, *cases], key=lambda case: case.case_id), passed_over)
+    if source.is_file() and source.suffix.lower() in ('.csv', '.tsv'):
+        return CaseList(_by_table(source, pattern))
+    _refuse_no_folder(source)
+    cases, passed_over = _in_folder(source, pattern)
+    twice = [case_id for case_id, count in Counter(case.case_id for case in cases).items() if count > 1]
+    if twice:
+        told = f'case {twice[0]} is there twice in {source}; give the folder of one data set'
+        raise ValueError(told)
+    if not cases:
+        _refuse_empty(source, passed_over, pattern)
+    return CaseList(sorted(cases, key=lambda case: case.case_id), passed_over)

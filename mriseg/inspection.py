@@ -9,7 +9,7 @@ __all__ = ['LARGEST_SHEAR', 'MOST_OF_THE_HEAD', 'MUCH_BESIDE', 'FEW', 'WHOLE_SET
 # %% ../nbs/04_inspection.ipynb #18ac4e76
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -28,13 +28,21 @@ from .volume import Volume, reorient
 LARGEST_SHEAR = 0.01 # cosine between two axes of the voxels; 0 is a right angle, 0.01 half a degree off
 
 def _shear(volume:Volume) -> float:
+    "The largest cosine between two axes of the voxels."
     axes = volume.affine[:3, :3]/volume.spacing
     return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
-def _space_faults(case:Case, volumes:Mapping[str, Volume], paths:Mapping[str, Path]) -> list[Fault]:
+def _space_faults(
+    case:Case,
+    volumes:Mapping[str, Volume], # sequences and label
+    paths:Mapping[str, Path], # of the same
+) -> list[Fault]:
+    "Say which volumes have axes that are not at right angles."
     faults, advice = [], 'resample it onto a straight grid, in Slicer for example, and its label with it'
     for name, volume in volumes.items():
-        if (shear := _shear(volume)) <= LARGEST_SHEAR: continue
+        shear = _shear(volume)
+        if shear <= LARGEST_SHEAR:
+            continue
         problem = f'{paths[name]}: its axes are not at right angles (the cosine between two of them is {shear:.2g})'
         faults.append(Fault(case.case_id, 'sheared', problem, advice))
     return faults
@@ -50,14 +58,48 @@ class CaseFacts:
     labels: Mapping[int, int]|None # label value: voxels; `None` without a readable label
     picture: np.ndarray # (side, side, 3), see `thumbnail`
 
-MOST_OF_THE_HEAD, MUCH_BESIDE = 0.6, 0.1 # shares
+MOST_OF_THE_HEAD = 0.6 # a share
+MUCH_BESIDE = 0.1 # a share
 
-def _beside_the_head(case:Case, marked:np.ndarray, head:np.ndarray) -> list[Fault]:
+def _beside_the_head(
+    case:Case,
+    marked:np.ndarray, # yes/no
+    head:np.ndarray, # yes/no, of the same shape
+) -> list[Fault]:
     "A label that fills the head, or lies beside it, was turned round or belongs to another image."
-    def note(problem): return [Fault(case.case_id, 'label in the wrong place', f'{case.label} {problem}', 'look at it over its image', False)]
-    beside, filled = (marked & ~head).sum()/max(marked.sum(), 1), (marked & head).sum()/max(head.sum(), 1)
-    if beside > MUCH_BESIDE: return note(f'marks voxels of which {beside:.0%} lie where every sequence is 0')
-    return note(f'marks {filled:.0%} of the head') if filled > MOST_OF_THE_HEAD else []
+    beside = (marked & ~head).sum()/max(marked.sum(), 1)
+    filled = (marked & head).sum()/max(head.sum(), 1)
+    if beside > MUCH_BESIDE:
+        problem = f'marks voxels of which {beside:.0%} lie where every sequence is 0'
+    elif filled > MOST_OF_THE_HEAD:
+        problem = f'marks {filled:.0%} of the head'
+    else:
+        return []
+    told = f'{case.label} {problem}'
+    return [Fault(case.case_id, 'label in the wrong place', told, 'look at it over its image', must_mend=False)]
+
+def _image_as_label(
+    case:Case,
+    volumes:Mapping[str, Volume],
+    label:Volume, # on their grid
+) -> list[Fault]:
+    "A label that is nothing but one of the images."
+    faults, advice = [], 'put the right file there, or take one away'
+    for name, volume in volumes.items():
+        if np.array_equal(volume.array, label.array):
+            problem = f'{name} and label are the same image ({case.label})'
+            faults.append(Fault(case.case_id, 'same scan twice', problem, advice))
+    return faults
+
+# %% ../nbs/04_inspection.ipynb #7a0743db
+def _brightness(volume:Volume) -> float:
+    "The 99th percentile of what isn't 0, from every eighth voxel."
+    return float(np.percentile(np.abs(volume.array[volume.array != 0][::8]), 99))
+
+def _voxels(label:Volume) -> dict[int, int]: # by label value
+    "How many voxels have each label value."
+    values, counts = np.unique(label.array, return_counts=True)
+    return dict(zip(map(int, values), map(int, counts)))
 
 def inspect_case(
     case:Case,
@@ -66,79 +108,173 @@ def inspect_case(
     needs_label:bool=False,
 ) -> tuple[CaseFacts|None, list[Fault]]: # no facts if no sequence could be read
     "Read a case, list its faults, and remember what the others will be compared with."
-    volumes, label, faults = salvage_case(case, tuple(dict.fromkeys((*sequences, *case.sequences))), needs_label=needs_label and case.part != 'test')
-    faults = faults + _space_faults(case, volumes | ({'label': label} if label else {}), {**case.sequences, 'label': case.label})
-    if not volumes: return None, faults
+    wanted = tuple(dict.fromkeys((*sequences, *case.sequences)))
+    volumes, label, faults = salvage_case(case, wanted, needs_label=needs_label and case.part != 'test')
+    read = volumes | ({'label': label} if label else {})
+    faults = faults + _space_faults(case, read, {**case.sequences, 'label': case.label})
+    if not volumes:
+        return None, faults
     shown = volumes.get('flair', next(iter(volumes.values())))
-    grid = Volume(np.broadcast_to(np.uint8(0), shown.shape), shown.affine)
-    levels = {name: float(np.percentile(np.abs(v.array[v.array != 0][::8]), 99)) for name, v in volumes.items()}
-    values, counts = np.unique(label.array, return_counts=True) if label else ((), ())
-    overlaid = Volume(label.array > 0, label.affine) if label and not any(fault.kind == 'grids differ' for fault in faults) else None
-    if overlaid: faults += _beside_the_head(case, overlaid.array, reduce(np.logical_or, (volume.array != 0 for volume in volumes.values())))
     scans = {name: scan_fingerprint(volume) for name, volume in volumes.items()}
-    if overlaid: scans['label'] = label_fingerprint(label)
-    for name, volume in volumes.items() if overlaid else ():
-        if np.array_equal(volume.array, label.array):
-            faults.append(Fault(case.case_id, 'same scan twice', f'{name} and label are the same image ({case.label})', 'put the right file there, or take one away'))
-    return CaseFacts(case, grid, scans, levels,
-                     dict(zip(map(int, values), map(int, counts))) if label else None, thumbnail(shown, overlaid)), faults
+    overlaid = None
+    if label and not any(fault.kind == 'grids differ' for fault in faults):
+        overlaid = Volume(label.array > 0, label.affine)
+        head = reduce(np.logical_or, (volume.array != 0 for volume in volumes.values()))
+        faults += _beside_the_head(case, overlaid.array, head)
+        scans['label'] = label_fingerprint(label)
+        faults += _image_as_label(case, volumes, label)
+    facts = CaseFacts(
+        case,
+        grid=Volume(np.broadcast_to(np.uint8(0), shown.shape), shown.affine),
+        scans=scans,
+        levels={name: _brightness(volume) for name, volume in volumes.items()},
+        labels=_voxels(label) if label else None,
+        picture=thumbnail(shown, overlaid))
+    return facts, faults
 
 # %% ../nbs/04_inspection.ipynb #adc99fe5
-def _twins(facts:Sequence[CaseFacts]) -> list[Fault]:
-    "Scans that are there more than once."
-    entries = [(one.case, name, text) for one in facts for name, text in one.scans.items() if text]
-    pairs, faults = defaultdict(list), []
-    prints = [text for _, _, text in entries]
+_Scan = tuple[Case, str, str] # the case, the name of a sequence or 'label', and the fingerprint
+
+def _same_scans(facts:Sequence[CaseFacts]) -> dict[tuple[str, str], list[tuple[_Scan, _Scan]]]: # by both ids
+    "Pairs of scans whose fingerprints are the same."
+    scans = [(one.case, name, text) for one in facts for name, text in one.scans.items() if text]
+    prints = [text for _, _, text in scans]
+    pairs = defaultdict(list)
     for n, m in np.argwhere(np.triu(same_prints(prints, prints), 1)):
-        (first, name, text), (case, again, other) = entries[n], entries[m]
+        (first, _, text), (case, _, other) = scans[n], scans[m]
         if first is case and text != other: # T1 with and without contrast agent may be much alike
             continue
-        pairs[first.case_id, case.case_id].append((first, name, case, again))
-    for (first_id, case_id), shared in pairs.items():
-        first, name, case, again = shared[0]
-        if first_id == case_id: faults.append(Fault(case_id, 'same scan twice', f"{name} and {again} are the same image ({case.label if again == 'label' else case.sequences[again]})", 'put the right file there, or take one away'))
+        pairs[first.case_id, case.case_id].append((scans[n], scans[m]))
+    return pairs
+
+def _twins(facts:Sequence[CaseFacts]) -> list[Fault]:
+    "Scans that are there more than once."
+    faults = []
+    for (first_id, case_id), shared in _same_scans(facts).items():
+        (first, name, _), (case, again, _) = shared[0]
+        if first_id == case_id:
+            path = case.label if again == 'label' else case.sequences[again]
+            problem = f'{name} and {again} are the same image ({path})'
+            advice = 'put the right file there, or take one away'
         else:
-            across = f', and one is for {first.part}, the other for {case.part}: no score would mean anything' if case.part != first.part and case.part and first.part else ''
-            faults.append(Fault(case_id, 'same scan twice', f"{', '.join(s[3] for s in shared)} {'is' if len(shared) == 1 else 'are'} the same as in case {first_id}{across}", 'leave one of the cases out, or put both on one side'))
+            names = ', '.join(other for _, (_, other, _) in shared)
+            verb = 'is' if len(shared) == 1 else 'are'
+            problem = f'{names} {verb} the same as in case {first_id}'
+            if case.part != first.part and case.part and first.part:
+                sides = f'one is for {first.part}, the other for {case.part}'
+                problem += f', and {sides}: no score would mean anything'
+            advice = 'leave one of the cases out, or put both on one side'
+        faults.append(Fault(case_id, 'same scan twice', problem, advice))
     return faults
 
 # %% ../nbs/04_inspection.ipynb #59812f46
 FEW = 5 # cases below which nothing can be called unusual
 
+def _listed(values:Iterable[int]) -> str:
+    "Some label values as text."
+    ordered = sorted(values)
+    told = ', '.join(map(str, ordered[:8]))
+    return told + (f' and {len(ordered) - 8} others' if len(ordered) > 8 else '')
+
+def _odd_values(
+    one:CaseFacts,
+    structures:Mapping[str, Sequence[int]],
+    lonely:set[int], # label values that no other case has
+    labelled:int, # number of cases with a label
+) -> list[Fault]:
+    "Label values that nothing was said of, or that one case has alone."
+    case, there = one.case, set(one.labels)
+    known = {0}.union(*case.label_names.values())
+    named = {value for values in structures.values() for value in values} | {0}
+    if len(known) > 1 and there - known:
+        problem = f'{case.label} holds the label {_listed(there - known)}, which the data set gives no name'
+        return [Fault(case.case_id, 'unknown label', problem, 'correct the label, or add its name to dataset.json')]
+    if structures and there - named:
+        problem = f'{case.label} holds the label {_listed(there - named)}, which belongs to no structure'
+        advice = 'nothing, if it is to count as background; else name it in the structures'
+        return [Fault(case.case_id, 'unused label', problem, advice, must_mend=False)]
+    if len(known) == 1 and not structures and lonely:
+        voxels = sum(one.labels[value] for value in lonely)
+        alone = f'{case.label} alone of {labelled} cases holds the label'
+        problem = f'{alone} {_listed(lonely)} ({voxels} voxels)'
+        return [Fault(case.case_id, 'unknown label', problem, 'look whether it is meant', must_mend=False)]
+    return []
+
+# %% ../nbs/04_inspection.ipynb #e26993d0
 def _label_faults(facts:Sequence[CaseFacts], structures:Mapping[str, Sequence[int]]) -> list[Fault]:
+    "What is odd about the label values of each case."
     labelled, faults = [one for one in facts if one.labels is not None], []
     spread = Counter(value for one in labelled for value in one.labels)
-    named = {value for values in structures.values() for value in values} | {0}
     for one in labelled:
-        def note(kind, problem, advice, must_mend=False): faults.append(Fault(one.case.case_id, kind, f'{one.case.label} {problem}', advice, must_mend))
-        known, there = {0}.union(*one.case.label_names.values()), set(one.labels)
-        listed = lambda values: ', '.join(map(str, sorted(values)[:8])) + (f' and {len(values) - 8} others' if len(values) > 8 else '')
-        lonely = {value for value in there if spread[value] == 1 and len(labelled) >= FEW}
-        if len(known) > 1 and there - known: note('unknown label', f'holds the label {listed(there - known)}, which the data set gives no name', 'correct the label, or add its name to dataset.json', True)
-        elif structures and there - named: note('unused label', f'holds the label {listed(there - named)}, which belongs to no structure', 'nothing, if it is to count as background; else name it in the structures')
-        elif len(known) == 1 and not structures and lonely: note('unknown label', f'alone of {len(labelled)} cases holds the label {listed(lonely)} ({sum(one.labels[v] for v in lonely)} voxels)', 'look whether it is meant')
-        if not there - {0}: note('empty label', 'marks nothing', 'nothing, if the person has nothing; else put the right mask there')
+        lonely = {value for value in one.labels if spread[value] == 1 and len(labelled) >= FEW}
+        faults += _odd_values(one, structures, lonely, len(labelled))
+        if not set(one.labels) - {0}:
+            advice = 'nothing, if the person has nothing; else put the right mask there'
+            problem = f'{one.case.label} marks nothing'
+            faults.append(Fault(one.case.case_id, 'empty label', problem, advice, must_mend=False))
     return faults
 
 # %% ../nbs/04_inspection.ipynb #c504fc98
 WHOLE_SET = '(all)' # in place of a case id
 FAR_OFF = 1000. # times brighter or darker than the median: scanners' units differ, but seldom by so much
 
-def _unusual(facts:Sequence[CaseFacts]) -> list[Fault]:
-    faults = []
-    if len(facts) < FEW: return faults
-    for kind, describe in {'orientation': lambda one: one.grid.orientation, 'spacing': lambda one: '×'.join(f'{s:.2g}' for s in reorient(one.grid).spacing) + ' mm'}.items():
-        described = {one.case.case_id: describe(one) for one in facts}
-        (usual, count), *others = Counter(described.values()).most_common()
-        if len(facts) - count > len(facts)/4: faults.append(Fault(WHOLE_SET, kind, f'there are {len(others) + 1} kinds of {kind}, such as {usual} ({count} cases) and {others[0][0]} ({others[0][1]})', 'nothing: cases will be turned and resampled', False))
-        else: faults += [Fault(case_id, kind, f'is stored with {said}, most others ({count} of {len(facts)}) with {usual}', 'nothing: it will be turned and resampled', False) for case_id, said in described.items() if said != usual]
-    for name in dict.fromkeys(name for one in facts for name in one.levels):
-        level = float(np.median([one.levels[name] for one in facts if name in one.levels]))
-        faults += [Fault(one.case.case_id, 'brightness', f'{one.case.sequences[name]} has a brightness of {one.levels[name]:.3g}, while the median of {name} is {level:.3g}', 'look whether it is a scan at all', False)
-                   for one in facts if name in one.levels and not level/FAR_OFF <= one.levels[name] <= level*FAR_OFF]
-    empty, labelled = (sum(one.labels is not None and (any_value or not set(one.labels) - {0}) for one in facts) for any_value in (False, True))
-    if labelled >= FEW and empty >= labelled/2: faults.append(Fault(WHOLE_SET, 'empty labels', f'{empty} of {labelled} labels mark nothing', 'look whether the right masks were exported', False))
+def _spacing_told(grid:Volume) -> str: # such as 1×1×3 mm
+    "The spacing of a grid in the usual order of axes."
+    return '×'.join(f'{side:.2g}' for side in reorient(grid).spacing) + ' mm'
+
+def _stored_otherwise(
+    kind:str, # 'orientation' or 'spacing'
+    described:Mapping[str, str], # by case id
+    total:int, # number of cases
+) -> list[Fault]:
+    "Cases that are stored in another way than most, or one fault for the whole set if there are many of them."
+    (usual, count), *others = Counter(described.values()).most_common()
+    if total - count > total/4:
+        second, times = others[0]
+        kinds = f'there are {len(others) + 1} kinds of {kind}'
+        problem = f'{kinds}, such as {usual} ({count} cases) and {second} ({times})'
+        advice = 'nothing: cases will be turned and resampled'
+        return [Fault(WHOLE_SET, kind, problem, advice, must_mend=False)]
+    faults, advice = [], 'nothing: it will be turned and resampled'
+    for case_id, said in described.items():
+        if said != usual:
+            problem = f'is stored with {said}, most others ({count} of {total}) with {usual}'
+            faults.append(Fault(case_id, kind, problem, advice, must_mend=False))
     return faults
+
+def _odd_brightness(facts:Sequence[CaseFacts], name:str) -> list[Fault]:
+    "Cases whose scan of a sequence is far brighter or darker than the median of all."
+    having = [one for one in facts if name in one.levels]
+    level = float(np.median([one.levels[name] for one in having]))
+    faults, advice = [], 'look whether it is a scan at all'
+    for one in having:
+        if not level/FAR_OFF <= one.levels[name] <= level*FAR_OFF:
+            bright = f'{one.case.sequences[name]} has a brightness of {one.levels[name]:.3g}'
+            problem = f'{bright}, while the median of {name} is {level:.3g}'
+            faults.append(Fault(one.case.case_id, 'brightness', problem, advice, must_mend=False))
+    return faults
+
+# %% ../nbs/04_inspection.ipynb #7bdcdc61
+def _mostly_empty(facts:Sequence[CaseFacts]) -> list[Fault]:
+    "A set in which half of the labels or more mark nothing."
+    labelled = [one for one in facts if one.labels is not None]
+    empty = sum(not set(one.labels) - {0} for one in labelled)
+    if len(labelled) < FEW or empty < len(labelled)/2:
+        return []
+    problem, advice = f'{empty} of {len(labelled)} labels mark nothing', 'look whether the right masks were exported'
+    return [Fault(WHOLE_SET, 'empty labels', problem, advice, must_mend=False)]
+
+def _unusual(facts:Sequence[CaseFacts]) -> list[Fault]:
+    "What is unusual of a case beside the others."
+    if len(facts) < FEW:
+        return []
+    orientations = {one.case.case_id: one.grid.orientation for one in facts}
+    spacings = {one.case.case_id: _spacing_told(one.grid) for one in facts}
+    faults = _stored_otherwise('orientation', orientations, len(facts))
+    faults += _stored_otherwise('spacing', spacings, len(facts))
+    for name in dict.fromkeys(name for one in facts for name in one.levels):
+        faults += _odd_brightness(facts, name)
+    return faults + _mostly_empty(facts)
 
 # %% ../nbs/04_inspection.ipynb #a2f10fcb
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,9 +286,16 @@ class Report:
     def __str__(self):
         width = max((len(fault.case_id) for fault in self.faults), default=0)
         kinds = max((len(fault.kind) for fault in self.faults), default=0)
-        return '\n'.join(f"{'MEND' if f.must_mend else 'look'}  {f.case_id:{width}}  {f.kind:{kinds}}  {f.problem}\n{'':{width + kinds + 10}}→ {f.advice}" for f in self.faults) or 'nothing to mend'
+        indent = ' '*(width + kinds + 10)
+        lines = []
+        for fault in self.faults:
+            severity = 'MEND' if fault.must_mend else 'look'
+            lines.append(f'{severity}  {fault.case_id:{width}}  {fault.kind:{kinds}}  {fault.problem}')
+            lines.append(f'{indent}→ {fault.advice}')
+        return '\n'.join(lines) or 'nothing to mend'
 
-    def __repr__(self): return str(self)
+    def __repr__(self):
+        return str(self)
 
     def contact_sheet(self) -> Figure:
         "One slice of each case with the outline of its label."
@@ -160,11 +303,16 @@ class Report:
 
     def write(self, folder:Path) -> None:
         "Write `faults.csv`, for a spreadsheet or a program, and `contact_sheet.png`."
-        rows = [['mend' if f.must_mend else 'look', f.case_id, f.kind, f.problem, f.advice] for f in self.faults]
-        write_csv(Path(folder)/'faults.csv', [('severity', 'case', 'kind', 'problem', 'advice'), *rows])
+        rows = [('severity', 'case', 'kind', 'problem', 'advice')]
+        for fault in self.faults:
+            severity = 'mend' if fault.must_mend else 'look'
+            rows.append([severity, fault.case_id, fault.kind, fault.problem, fault.advice])
+        write_csv(Path(folder)/'faults.csv', rows)
         if self.facts:
-            with written_whole(Path(folder)/'contact_sheet.png') as meanwhile: self.contact_sheet().savefig(meanwhile, dpi=120)
+            with written_whole(Path(folder)/'contact_sheet.png') as meanwhile:
+                self.contact_sheet().savefig(meanwhile, dpi=120)
 
+# %% ../nbs/04_inspection.ipynb #ee9a4c8f
 def check_cases(
     cases:Sequence[Case],
     sequences:Sequence[str]=(), # those that every case must have; whatever else is there is read as well
@@ -173,7 +321,13 @@ def check_cases(
     needs_label:bool=False,
 ) -> Report:
     "Read every case and list all that is wrong or unusual."
-    looked = thread_map(lambda case: inspect_case(case, sequences, needs_label=needs_label), cases, max_workers=min(os.cpu_count() or 1, 8), desc='checking cases', leave=False)
+    looked = thread_map(
+        lambda case: inspect_case(case, sequences, needs_label=needs_label),
+        cases,
+        max_workers=min(os.cpu_count() or 1, 8),
+        desc='checking cases',
+        leave=False)
     facts = [one for one, _ in looked if one]
-    faults = [fault for _, some in looked for fault in some] + _twins(facts) + _label_faults(facts, structures or {}) + _unusual(facts)
+    faults = [fault for _, some in looked for fault in some]
+    faults += _twins(facts) + _label_faults(facts, structures or {}) + _unusual(facts)
     return Report(sorted(faults, key=lambda fault: (not fault.must_mend, fault.case_id)), facts)

@@ -24,12 +24,15 @@ class Split:
     valid: list[Case] = field(repr=False)
 
 def _refuse_too_few(cases:Sequence[Case], people:Sequence[str]) -> None:
-    there = 'there are none' if not people else f'there is one ({people[0]})'
+    "Say what to do where nobody can be put aside."
+    there = f'there is one ({people[0]})' if people else 'there are none'
     advice = 'add labelled cases, or begin from a trained network, for which a single one will do'
     if len(cases) > 1:
         some = ', '.join(case.case_id for case in cases[:3])
-        advice = f"if {some} are different persons, say so by persons='each', or who is who by persons='TABLE.csv' with the columns case and person; else {advice}"
-    raise ValueError(f'cases of at least 2 persons are needed to put one aside, but {there}; {advice}')
+        say = f"if {some} are different persons, say so by persons='each'"
+        advice = f"{say}, or who is who by persons='TABLE.csv' with the columns case and person; else {advice}"
+    told = f'cases of at least 2 persons are needed to put one aside, but {there}; {advice}'
+    raise ValueError(told)
 
 def split_cases(
     cases:Sequence[Case],
@@ -38,50 +41,86 @@ def split_cases(
     seed:int=0,
 ) -> Split:
     "Put a random share of the persons aside, at least one, and never all."
-    if not 0 < valid < 1: raise ValueError(f'the share of validation cases must lie between 0 and 1, but it is {valid}')
+    if not 0 < valid < 1:
+        told = f'the share of validation cases must lie between 0 and 1, but it is {valid}'
+        raise ValueError(told)
     cases = sorted((case for case in cases if case.part != 'test'), key=lambda case: case.case_id)
-    found = find_subjects(cases)
-    whose, people = found.by_case, sorted(set(found.by_case.values()))
-    if len(people) < 2: _refuse_too_few(cases, people)
+    whose = find_subjects(cases).by_case
+    people = sorted(set(whose.values()))
+    if len(people) < 2:
+        _refuse_too_few(cases, people)
     aside = min(max(round(valid*len(people)), 1), len(people) - 1)
-    chosen = {people[n] for n in np.random.default_rng(seed).permutation(len(people))[:aside]}
-    return Split([c for c in cases if whose[c.case_id] not in chosen], [c for c in cases if whose[c.case_id] in chosen])
+    order = np.random.default_rng(seed).permutation(len(people))
+    chosen = {people[n] for n in order[:aside]}
+    return Split(
+        train=[case for case in cases if whose[case.case_id] not in chosen],
+        valid=[case for case in cases if whose[case.case_id] in chosen])
 
 # %% ../nbs/04_split.ipynb #69f24ece
+def _named_ids(path:Path) -> set[str]:
+    "The case ids in a text file, or those of the validation cases in the `settings.json` of a run."
+    if path.suffix != '.json':
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+        return {line.strip() for line in lines if line.strip()}
+    content = read_json(path)
+    if not isinstance(content, dict) or 'valid' not in content:
+        advice = 'give the settings.json of a run, or a text file with an id per line'
+        told = f'{path} names no validation cases; {advice}'
+        raise ValueError(told)
+    return set(content['valid'])
+
 def select_cases(
     path:Path, # a text file with an id per line, or the `settings.json` of a run, whose validation cases are meant
     cases:Sequence[Case],
 ) -> list[Case]: # in the order of `cases`
     "The cases that a file names."
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'there is no file {path} with case ids')
-    if path.suffix == '.json':
-        content = read_json(path)
-        if not isinstance(content, dict) or 'valid' not in content: raise ValueError(f"{path} names no validation cases; give the settings.json of a run, or a text file with an id per line")
-        wanted = set(content['valid'])
-    else: wanted = {line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()}
-    if not wanted: raise ValueError(f'{path} names no case; write one case id per line')
+    if not path.is_file():
+        told = f'there is no file {path} with case ids'
+        raise FileNotFoundError(told)
+    wanted = _named_ids(path)
+    if not wanted:
+        told = f'{path} names no case; write one case id per line'
+        raise ValueError(told)
     unknown = wanted - {case.case_id for case in cases}
-    if unknown: raise ValueError(f"{path} names the case {min(unknown)}, which isn't in the data; the ids look like {cases[0].case_id}")
+    if unknown:
+        told = f"{path} names the case {min(unknown)}, which isn't in the data; the ids look like {cases[0].case_id}"
+        raise ValueError(told)
     return [case for case in cases if case.case_id in wanted]
 
-def _refuse_torn(split:Split, cases:Sequence[Case], source:str) -> None:
+# %% ../nbs/04_split.ipynb #ccc00185
+def _refuse_torn(
+    split:Split,
+    cases:Sequence[Case], # all of them
+    source:str, # what made the split, for a message
+) -> None:
     "One person is on one side."
     whose = find_subjects(cases).by_case
     torn = {whose[case.case_id] for case in split.train} & {whose[case.case_id] for case in split.valid}
     if not torn:
         return
     one = min(torn)
-    aside, left = ([case.case_id for case in some if whose[case.case_id] == one] for some in (split.valid, split.train))
-    told = f'{source} puts {aside[0]} aside and not {left[0]}, which seem to be of one person, {one}; put all of one person on one side'
-    raise ValueError(f"{told}, or say who is who by persons='TABLE.csv' with the columns case and person, or that all are different persons by persons='each'")
+    aside = [case.case_id for case in split.valid if whose[case.case_id] == one]
+    left = [case.case_id for case in split.train if whose[case.case_id] == one]
+    both = f'{source} puts {aside[0]} aside and not {left[0]}, which seem to be of one person, {one}'
+    say = "say who is who by persons='TABLE.csv' with the columns case and person"
+    told = f"{both}; put all of one person on one side, or {say}, or that all are different persons by persons='each'"
+    raise ValueError(told)
 
-def _divide(cases:Sequence[Case], valid:Sequence[Case], source:str) -> Split:
+def _divide(
+    cases:Sequence[Case],
+    valid:Sequence[Case], # those to put aside
+    source:str, # what names them, for a message
+) -> Split:
+    "Put some cases aside, unless that tears a person apart or leaves a part empty."
     split = Split([case for case in cases if case not in valid and case.part != 'test'], list(valid))
     _refuse_torn(split, cases, source)
-    if not (split.train and split.valid): raise ValueError(f'{source} puts {len(valid)} of {len(cases)} cases aside; both parts need at least one')
+    if not (split.train and split.valid):
+        told = f'{source} puts {len(valid)} of {len(cases)} cases aside; both parts need at least one'
+        raise ValueError(told)
     return split
 
+# %% ../nbs/04_split.ipynb #d3711f14
 def read_split(path:Path, cases:Sequence[Case]) -> Split:
     "Put the cases aside that a file names, see `select_cases`."
     return _divide(cases, select_cases(path, cases), str(path))
@@ -90,7 +129,9 @@ def named_split(text:str, cases:Sequence[Case]) -> Split:
     "Put cases aside by their ids with commas between them, or by a file that names them."
     wanted = {part.strip() for part in text.strip(' ,').split(',')}
     named = [case for case in cases if case.case_id in wanted]
-    return _divide(cases, named, text) if {case.case_id for case in named} == wanted else read_split(Path(text), cases)
+    if {case.case_id for case in named} == wanted:
+        return _divide(cases, named, text)
+    return read_split(Path(text), cases)
 
 def given_split(cases:Sequence[Case]) -> Split|None: # `None` if the data set names no validation cases
     "The split that the data set itself makes, by its table's column `split`."

@@ -85,29 +85,40 @@ def without_visit(name:str) -> str: # '' if the name is that of a visit and of n
     return re.sub(f'{_GAP}{{2,}}', '_', rest).strip('_-. ')
 
 # %% ../nbs/04_same_subject.ipynb #0d867b4f
-_PEOPLE = _any_of('patient patients pat pt pnt subject subj sub sbj person participant proband paziente paciente patiente '
-                  'deelnemer volunteer vol mrn p s id case')
-_PLACES = _any_of('site sites center centre zentrum centro hospital hosp klinik clinic ward station cohort group grp gruppe '
-                  'batch fold part dataset data set scanner siemens ge philips brats family fam families year age')
-_GROUPS = _any_of('train training tr val valid validation test testing ts hgg lgg gbm control controls ctrl healthy hc nc '
-                  'ad mci cn image images years disease tumor tumour lesion left right')
+_PEOPLE = _any_of(
+    'patient patients pat pt pnt subject subj sub sbj person participant proband paziente paciente patiente '
+    'deelnemer volunteer vol mrn p s id case')
+_PLACES = _any_of(
+    'site sites center centre zentrum centro hospital hosp klinik clinic ward station cohort group grp gruppe '
+    'batch fold part dataset data set scanner siemens ge philips brats family fam families year age')
+_GROUPS = _any_of(
+    'train training tr val valid validation test testing ts hgg lgg gbm control controls ctrl healthy hc nc '
+    'ad mci cn image images years disease tumor tumour lesion left right')
 _KNOWN = re.compile(r'BraTS-[A-Za-z]+-\d{5}$|\d{3}_S_\d{4}$|TCGA-\w\w-\w{4}$') # what comes after these is the visit
 MOST_VISITS = 9 # more cases than that which share the beginning of their names are a site or a year, not a subject
 
-def _last_words(name:str, words:str, number:str) -> bool:
+def _last_words(
+    name:str,
+    words:str, # a regular expression, as is the number after them
+    number:str,
+) -> bool:
+    "Whether a name ends in one of some words and a number."
     return bool(re.search(f'{_BEGINS}{words}{_GAP}?{number}$', name, re.IGNORECASE))
 
 def _is_person(name:str) -> bool: # patient01, sub-7, P3, 1000214
+    "Whether a name can only be that of a person."
     long = re.fullmatch(r'(?:[^\d]*[^\w]|)\d{5,}', name)
     dated = re.fullmatch(_SHORT_DATE, name)
     return bool(long and not dated or _KNOWN.search(name)) or _last_words(name, _PEOPLE, r'\d+')
 
 def _is_group(name:str) -> bool: # site01, train, HGG, 2016, AD
+    "Whether a name can only be that of several persons."
     year = re.fullmatch(f'(?:.*{_GAP})?{_YEAR}', name)
     initials = re.fullmatch('[A-Z]{1,4}', name)
     numbered = _last_words(name, _PLACES, r'(\d{0,4}|[a-z])')
     return bool(year or initials or numbered) or _last_words(name, _GROUPS, '') or _last_words(name, _PEOPLE, '')
 
+# %% ../nbs/04_same_subject.ipynb #e10abf9b
 def _numbered(name:str) -> tuple[str, str]|None: # stem and number
     "A name that ends in a number or a letter of its own, such as P1_2, 001A or P1_T2, taken apart."
     apart = re.fullmatch(f'(.*?[^\\W_]){_GAP}+(\\d+)', name) \
@@ -119,11 +130,15 @@ def _numbered(name:str) -> tuple[str, str]|None: # stem and number
 def _first_number(name:str) -> tuple[str, str]: # up to the first word with a digit, and the rest
     "A name's beginning that may be a person's, such as S05 in S05_placebo and in S05PLACEBO."
     begins = re.match(f'(.*?\\d[^\\W_]*?)(?:{_GAP}+(.*)|([^\\W\\d_]{{4,}}))?$', name)
-    return (begins[1], begins[2] or begins[3] or '') if begins else (name, '')
+    if not begins:
+        return name, ''
+    return begins[1], begins[2] or begins[3] or ''
 
 # %% ../nbs/04_same_subject.ipynb #eeb633fd
-_SORTING = re.compile('(images?|labels?|masks?)(tr|ts|val)?|anat|func|nifti|nii|raw|orig|data|dicom|derivatives', re.IGNORECASE)
+_SORTING = re.compile(
+    '(images?|labels?|masks?)(tr|ts|val)?|anat|func|nifti|nii|raw|orig|data|dicom|derivatives', re.IGNORECASE)
 _SUBJECT = re.compile(r'(sub-[^\W_]+).*', re.IGNORECASE) # BIDS
+_SMALL_VISIT = re.compile(f'[tvm]\\d{{1,3}}|{_YEAR}({_GAP}?{_MONTH2})?', re.IGNORECASE) # beside a longer name
 
 def _trail(case:Case) -> list[str]:
     "The names on the way to a case: its folders below the root, and its id unless it is made of them."
@@ -131,9 +146,12 @@ def _trail(case:Case) -> list[str]:
     tails = {'_'.join(folders[n:]) for n in range(len(folders))}
     return folders if case.case_id in tails else [*folders, case.case_id]
 
-def _who(name:str, alone:bool) -> str: # '' if it names a visit
+def _who(
+    name:str,
+    alone:bool, # whether there is no other name beside it that says more
+) -> str: # '' if it names a visit
     "A name on the way to a case, without what it says of a visit."
-    if name.startswith('ses-') or not alone and re.fullmatch(f'[tvm]\\d{{1,3}}|{_YEAR}({_GAP}?{_MONTH2})?', name, re.IGNORECASE):
+    if name.startswith('ses-') or not alone and _SMALL_VISIT.fullmatch(name):
         return ''
     return _SUBJECT.sub(r'\1', without_visit(name))
 
@@ -142,6 +160,7 @@ def _shared_end(cases:Sequence[Case]) -> int: # number of names
     trails = [_trail(case)[:0:-1] for case in cases]
     return len(os.path.commonprefix(trails)) if len(cases) > 2 else 0
 
+# %% ../nbs/04_same_subject.ipynb #0f9ea5d9
 def _key(
     case:Case,
     without:int=0, # so many of its last names say nothing
@@ -152,10 +171,13 @@ def _key(
     several = any(re.search(r'[^\W\d_]{2}', without_visit(name)) for name in trail[1:]) # the last names are more than numbers
     for place, name in enumerate(trail):
         name = _who(name, not several and place == 0 or place == len(trail) - 1)
-        inside = [n for n, earlier in enumerate(kept) if re.match(re.escape(earlier) + r'(?![^\W_])', name, re.IGNORECASE)]
-        kept = [earlier for n, earlier in enumerate(kept) if n not in inside] # patient01/patient01_left: said once
+        kept = [earlier for earlier in kept if not _says_again(name, earlier)] # patient01/patient01_left: said once
         kept += [name]*bool(name)
     return tuple(kept or trail[-1:])
+
+def _says_again(name:str, earlier:str) -> bool:
+    "Whether a name begins with the whole of an earlier one."
+    return bool(re.match(re.escape(earlier) + r'(?![^\W_])', name, re.IGNORECASE))
 
 def _folded(key:tuple[str, ...]) -> tuple[str, ...]: # PAT_07, pat07 and Pat 7 are one
     "A key without what differs from hand to hand: capitals, gaps beside numbers, zeros before them."
@@ -173,7 +195,8 @@ class Doubt:
 
     def __str__(self):
         some = ', '.join(self.cases[:3]) + ', …'*(len(self.cases) > 3)
-        return f'{some}: ' + ('taken for one person, ' + self.subject if self.joined else 'taken for different persons')
+        taken = f'taken for one person, {self.subject}' if self.joined else 'taken for different persons'
+        return f'{some}: {taken}'
 
 @dataclass(frozen=True)
 class Subjects:
@@ -184,6 +207,7 @@ class Subjects:
 
     @property
     def several(self) -> dict[str, list[str]]: # case ids by subject, of those with more than one
+        "The subjects that several cases show."
         found = defaultdict(list)
         for case_id, subject in self.by_case.items():
             found[subject].append(case_id)
@@ -192,7 +216,11 @@ class Subjects:
 # %% ../nbs/04_same_subject.ipynb #eaf49351
 SAME, PERHAPS_SAME, PERHAPS_OTHER, OTHER = 'same', 'perhaps same', 'perhaps other', 'other'
 
-def _by_number(stem:str, numbers:Sequence[str], stems:int) -> str: # one of the four verdicts
+def _by_number(
+    stem:str, # what the names share
+    numbers:Sequence[str], # what they differ in
+    stems:int, # number of such stems in the set
+) -> str: # one of the four verdicts
     "Whether names that share a stem and differ in a number or letter mean one subject."
     width = max(len(number) for number in numbers)
     digits = all(number.isdigit() for number in numbers)
@@ -212,7 +240,12 @@ def _by_number(stem:str, numbers:Sequence[str], stems:int) -> str: # one of the 
         return OTHER if digits and width == 3 and stems == 1 else PERHAPS_SAME
     return PERHAPS_SAME if width == 1 and stems > 1 else OTHER # Meier_Anna_1, Meier_Anna_2, Schmidt_Otto_1
 
-def _by_folder(parent:str, names:Sequence[str], repeated:bool) -> str: # one of the four verdicts
+# %% ../nbs/04_same_subject.ipynb #f6932ba6
+def _by_folder(
+    parent:str,
+    names:Sequence[str], # in it
+    repeated:bool, # whether other folders hold some of these names, too
+) -> str: # one of the four verdicts
     "Whether folders or files in one folder, whose names are no visits that we know, belong to one subject."
     if _is_person(parent):
         return SAME
@@ -222,7 +255,11 @@ def _by_folder(parent:str, names:Sequence[str], repeated:bool) -> str: # one of 
         return PERHAPS_SAME
     return PERHAPS_OTHER if re.search(r'\d', parent) and len(names) <= MOST_VISITS else OTHER
 
-def _by_beginning(begins:str, rests:Sequence[str], beginnings:int) -> str: # one of the four verdicts
+def _by_beginning(
+    begins:str, # what the names share
+    rests:Sequence[str], # what they differ in
+    beginnings:int, # number of such beginnings in the set
+) -> str: # one of the four verdicts
     "Whether names that begin alike and go on with words that we don't know, such as S05_placebo, mean one subject."
     if _is_person(begins):
         return SAME
@@ -235,12 +272,14 @@ def _by_beginning(begins:str, rests:Sequence[str], beginnings:int) -> str: # one
 Key = tuple[str, ...]
 
 def _stem(key:Key) -> tuple[Key, str]|None: # the key without its last number, and that
-    "A key that ends in a number or letter, taken apart; a folder that is nothing but a number belongs to the one above."
+    "A key that ends in a number or letter, taken apart; a folder that is only a number belongs to the one above."
     *above, last = key
     if _SUBJECT.fullmatch(last) or _KNOWN.search(last):
         return None
-    if apart := _numbered(last):
-        return (*above, apart[0]), apart[1]
+    apart = _numbered(last)
+    if apart:
+        stem, number = apart
+        return (*above, stem), number
     if above and re.fullmatch(r'\d+|[a-z]\d{0,3}|[ivx]{1,4}', last, re.IGNORECASE):
         return tuple(above), last
     return None
@@ -270,7 +309,11 @@ def _words(key:Key, folders:bool) -> list[Key]:
         return [(name,) for name in key]
     return [(word,) for name in key for word in re.split(f'{_GAP}+|(?<=[a-z])(?=[A-Z])', name) if word]
 
-def _rows(keys:Sequence[Key], last:bool, folders:bool) -> dict[Key, dict[Key, Key]]: # keys by the others and by the one word
+def _rows(
+    keys:Sequence[Key],
+    last:bool, # whether the last word is taken off; else the first
+    folders:bool, # whether a word is a whole folder
+) -> dict[Key, dict[Key, Key]]: # keys by the others and by the one word
     "Keys by what remains of them without their first or last word."
     rows, cut = defaultdict(dict), {key: _words(key, folders) for key in keys}
     begins = len(os.path.commonprefix(list(cut.values()))) # what all begin or end with says nothing
@@ -292,6 +335,7 @@ def _crossed(rows:Mapping[Key, Mapping[Key, Key]]) -> dict[Key, dict[Key, Key]]:
 _LIKE_A_VISIT = re.compile(r'[tvmwdc]\d{1,2}|[a-z]|[ivx]{1,4}', re.IGNORECASE)
 
 def _visits(names:Iterable[str]) -> bool: # I, II, III; t0, t1
+    "Whether all names are short enough for visits."
     return all(map(_LIKE_A_VISIT.fullmatch, names))
 
 def _like_persons(rows:Mapping[Key, Mapping[Key, Key]]) -> tuple[int, int, bool, int]: # the larger, the likelier
@@ -303,7 +347,8 @@ def _like_persons(rows:Mapping[Key, Mapping[Key, Key]]) -> tuple[int, int, bool,
 def _tabled(keys:Sequence[Key]) -> dict[Key, dict[Key, Key]]: # keys by person and by visit; {} if names form no table
     "Keys whose names are a table of persons and visits, as far as that can be seen without knowing a word."
     ways = [(last, folders) for folders in (False, True) for last in (True, False)]
-    tables = [rows for rows in (_rows(keys, *way) for way in ways) if len(_crossed(rows)) > 1]
+    candidates = [_rows(keys, last, folders) for last, folders in ways]
+    tables = [rows for rows in candidates if len(_crossed(rows)) > 1]
     tables = [rows for rows in tables if max(map(len, rows.values())) <= MOST_VISITS]
     crossed = _crossed(max(tables, key=_like_persons, default={}))
     return crossed if 2*sum(map(len, crossed.values())) >= len(keys) else {}
@@ -335,8 +380,10 @@ def _prolonged(keys:Sequence[Key]) -> dict[Key, list[Key]]: # by the shortest of
     return found
 
 # %% ../nbs/04_same_subject.ipynb #a6168443
-def _families(keys:Sequence[Key]) -> list[tuple[Key, str, list[Key]]]: # what they share, verdict, and they themselves
-    "Keys that may mean one subject; no key is in two families that are joined."
+_Family = tuple[Key, str, list[Key]] # what some keys share, the verdict, and they themselves
+
+def _candidates(keys:Sequence[Key]) -> list[_Family]:
+    "Keys that share something, with the verdict on each group of them."
     begun, numbered, foldered, repeated = _alike(keys)
     names = Counter(key[-1] for key in keys)
     found = []
@@ -356,8 +403,12 @@ def _families(keys:Sequence[Key]) -> list[tuple[Key, str, list[Key]]]: # what th
     for name, some in repeated.items(): # 2018/Schneider_Eva, 2019/Schneider_Eva; but site1/sub-01 is not site2/sub-01
         places = any(place and _last_words(place[-1], _PLACES, r'(\d{0,4}|[a-z])') for place in some)
         found.append(((name,), OTHER if places else PERHAPS_SAME, list(some.values())))
+    return found
+
+def _families(keys:Sequence[Key]) -> list[_Family]:
+    "Keys that may mean one subject; no key is in two families that are joined."
     order = (SAME, PERHAPS_SAME, PERHAPS_OTHER)
-    several = [family for family in found if len(family[2]) > 1 and family[1] in order]
+    several = [family for family in _candidates(keys) if len(family[2]) > 1 and family[1] in order]
     joined, kept = set(), []
     for shared, verdict, some in sorted(several, key=lambda family: order.index(family[1])):
         if not joined & set(some):
@@ -366,21 +417,30 @@ def _families(keys:Sequence[Key]) -> list[tuple[Key, str, list[Key]]]: # what th
     return kept
 
 # %% ../nbs/04_same_subject.ipynb #65878f0c
-def _by_visit(key:tuple[str, ...], cases:Sequence[Case], everyone:int) -> str: # one of the four verdicts
-    "Whether cases that only words for visits tell apart are one subject; if that leaves one for the whole set, it is open."
+def _by_visit(
+    key:tuple[str, ...],
+    cases:Sequence[Case], # all that have this key
+    everyone:int, # number of cases in the set
+) -> str: # one of the four verdicts
+    "Whether cases that only words for visits tell apart are one subject; open if that leaves one for the whole set."
     if len(cases) < everyone or re.search(r'\d', key[-1]):
         return SAME
     return PERHAPS_OTHER if all(re.search(r'\d{3}$', case.case_id) for case in cases) else PERHAPS_SAME
 
-def _joined(cases:Sequence[Case]) -> tuple[dict[str, str], list[Doubt]]: # subject by case id, and what is open
-    "Who is who by names alone."
+def _by_key(cases:Sequence[Case]) -> dict[Key, list[Case]]:
+    "Cases by their keys, in the spelling of the first."
     by_folded, end = defaultdict(list), _shared_end(cases)
     for case in cases:
         by_folded[_folded(_key(case, end))].append(case)
-    by_key = {_key(some[0], end): some for some in by_folded.values()}
+    return {_key(some[0], end): some for some in by_folded.values()}
+
+def _joined(cases:Sequence[Case]) -> tuple[dict[str, str], list[Doubt]]: # subject by case id, and what is open
+    "Who is who by names alone."
+    by_key = _by_key(cases)
     families = [(key, _by_visit(key, some, len(cases)), [key]) for key, some in by_key.items() if len(some) > 1]
     families += _families(list(by_key))
-    subject, doubts = {case.case_id: '/'.join(key) for key, some in by_key.items() for case in some}, []
+    subject = {case.case_id: '/'.join(key) for key, some in by_key.items() for case in some}
+    doubts = []
     for shared, verdict, keys in families:
         ids = tuple(case.case_id for key in keys for case in by_key[key])
         if verdict in (SAME, PERHAPS_SAME):
@@ -392,6 +452,7 @@ def _joined(cases:Sequence[Case]) -> tuple[dict[str, str], list[Doubt]]: # subje
     count = Counter(subject.values())
     return {case_id: name if count[name] > 1 else case_id for case_id, name in subject.items()}, doubts
 
+# %% ../nbs/04_same_subject.ipynb #85afa719
 def find_subjects(cases:Sequence[Case]) -> Subjects:
     "Who each case shows: as the data set says, else as the names of cases and folders tell."
     said = {case.case_id: case.person for case in cases if case.person}
@@ -412,20 +473,28 @@ def write_subjects(path:Path, cases:Sequence[Case]) -> None:
     write_csv(path, rows)
 
 def _read_table(path:Path) -> dict[str, str]: # person by case id
+    "Who is who by a table that somebody wrote or corrected."
     if not path.is_file():
-        raise FileNotFoundError(f"there is no table {path}; give a CSV file with the columns case and person, or '{EACH}' if every case is another person")
+        needed = 'give a CSV file with the columns case and person'
+        told = f"there is no table {path}; {needed}, or '{EACH}' if every case is another person"
+        raise FileNotFoundError(told)
     rows = table_rows(path)
     if not rows or not {'case', 'person'} <= rows[0].keys():
-        raise ValueError(f'{path} is no table of who is who; it needs the columns case and person, and a row for each case')
+        needed = 'it needs the columns case and person, and a row for each case'
+        told = f'{path} is no table of who is who; {needed}'
+        raise ValueError(told)
     persons, spelt = {}, {}
     for row in rows:
         case_id, person = (read_cell(row.get(column, '')).strip() for column in ('case', 'person'))
         plain = re.sub(r'^(\d+)\.0$', r'\1', person) # as a spreadsheet writes the number of a column with a gap
         person = spelt.setdefault(plain.casefold(), plain)
-        if persons.setdefault(case_id, person) != person:
-            raise ValueError(f'{path} gives the case {case_id} to two persons, {persons[case_id]} and {person}; leave one row')
+        earlier = persons.setdefault(case_id, person)
+        if earlier != person:
+            told = f'{path} gives the case {case_id} to two persons, {earlier} and {person}; leave one row'
+            raise ValueError(told)
     return persons
 
+# %% ../nbs/04_same_subject.ipynb #c538b528
 def assign_subjects(
     cases:Sequence[Case],
     source:str|Path, # 'each', or a CSV file with the columns case and person; it may be of more cases or of fewer, but not both
@@ -435,10 +504,14 @@ def assign_subjects(
         return [replace(case, person=case.case_id) for case in cases]
     table = _read_table(Path(source))
     if cases and not any(case.case_id in table for case in cases):
-        raise ValueError(f'{source} names none of the cases, which are called {cases[0].case_id} and the like; correct its column case')
-    unknown = [case_id for case_id in table if case_id not in {case.case_id for case in cases}]
+        none = f'{source} names none of the cases, which are called {cases[0].case_id} and the like'
+        told = f'{none}; correct its column case'
+        raise ValueError(told)
+    case_ids = {case.case_id for case in cases}
+    unknown = [case_id for case_id in table if case_id not in case_ids]
     left_out = [case.case_id for case in cases if case.case_id not in table]
     if unknown and left_out:
-        told = f'{source} names {unknown[0]}, which is none of the cases, and has no row for {left_out[0]}'
-        raise ValueError(f'{told}; correct the column case, or add the missing rows')
+        both = f'{source} names {unknown[0]}, which is none of the cases, and has no row for {left_out[0]}'
+        told = f'{both}; correct the column case, or add the missing rows'
+        raise ValueError(told)
     return [replace(case, person=table.get(case.case_id) or case.person) for case in cases]
