@@ -341,9 +341,9 @@ def _json_case(
 ) -> Case:
     "A case that a dataset.json describes, if its files are there."
     sequences, case_id = [sequence_name(word) for word in words], stem_of(image)
-    ending = image.name[len(case_id):]
+    name, ending = re.fullmatch(r'(.*?)((?:\.nii(?:\.gz)?)?)', image.name, re.IGNORECASE).groups() # as it is on the disk
     one_file = image.is_file() # for all channels
-    apart = [image.with_name(f'{case_id}_{n:04d}{ending}') for n in range(len(words))]
+    apart = [image.with_name(f'{name}_{n:04d}{ending}') for n in range(len(words))]
     files = [image]*len(words) if one_file else apart
     for path in (*files, *([label] if label else [])):
         if not path.is_file():

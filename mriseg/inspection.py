@@ -228,6 +228,7 @@ def _stored_otherwise(
     total:int, # number of cases
 ) -> list[Fault]:
     "Cases that are stored in another way than most, or one fault for the whole set if there are many of them."
+    total = min(total, len(described))
     (usual, count), *others = Counter(described.values()).most_common()
     if total - count > total/4:
         second, times = others[0]

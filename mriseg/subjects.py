@@ -371,7 +371,7 @@ def _by_table(others:Key, words:Iterable[Key]) -> str: # one of the four verdict
 def _prolonged(keys:Sequence[Key]) -> dict[Key, list[Key]]: # by the shortest of them
     "Names of at least two letters that other names begin with and go on from with a word."
     found = defaultdict(list)
-    wordy = [key for key in keys if re.search(r'[^\\W\\d_]{2}', key[-1]) and not _is_group(key[-1])]
+    wordy = [key for key in keys if re.search(r'[^\W\d_]{2}', key[-1]) and not _is_group(key[-1])]
     for key in sorted(wordy, key=lambda key: len(key[-1])):
         begins = re.compile(re.escape(key[-1]) + f'{_GAP}+.*[^\\W\\d_]{{2}}', re.IGNORECASE)
         longer = [other for other in keys if other[:-1] == key[:-1] and begins.match(other[-1])]
