@@ -194,7 +194,11 @@ def _shortly(value:Any) -> str: # fingerprints of a hundred cases are no help
     text = 'nothing' if value is None else str(value)
     return text if len(text) <= 200 else f'{text[:100]} … ({len(text)} letters)'
 
-def _differences(then:Any, now:Any, name:str='') -> list[str]:
+def _differences(
+    then:Any,
+    now:Any,
+    name:str='', # of both, for the sentence
+) -> list[str]:
     "What differs between two records, name by name."
     if isinstance(then, dict) and isinstance(now, dict):
         told = []

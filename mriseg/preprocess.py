@@ -254,7 +254,12 @@ def shared_size(sizes:Sequence[tuple[int, int]]) -> tuple[int, int]: # (H, W)
     return tuple(int(-(-side//SIDE_MULTIPLE)*SIDE_MULTIPLE) for side in largest)
 
 # %% ../nbs/05_preprocess.ipynb #072fb973
-def _normalised(volume:Volume, placement:Placement, dtype:type) -> np.ndarray: # (K, H, W)
+def _normalised(
+    volume:Volume,
+    placement:Placement,
+    dtype:type, # of the outcome, where nothing is resampled
+) -> np.ndarray: # (K, H, W)
+    "One sequence, its z-score cut into axial slices."
     if placement.step == (1, 1): # the box holds the whole head, so this is the same, and less work
         return z_score(placement.cut(volume), dtype=dtype)
     return placement.cut(Volume(z_score(volume.array), volume.affine))

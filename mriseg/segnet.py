@@ -100,7 +100,12 @@ PRESET_WIDTHS = dict(
     small=(16, 32, 64, 128, 128),
 )
 
-def preset_config(preset:str, *, input_channels:int, output_channels:int) -> SegNetConfig:
+def preset_config(
+    preset:str, # a name in `PRESET_WIDTHS`
+    *,
+    input_channels:int, # one per sequence
+    output_channels:int, # one per structure
+) -> SegNetConfig:
     "The configuration of a named preset, for a number of sequences and structures."
     if preset not in PRESET_WIDTHS:
         there = ', '.join(PRESET_WIDTHS)

@@ -65,7 +65,11 @@ def grey_window(
 # %% ../nbs/02_show.ipynb #aac1beb0
 COLOURS = ('#ff9f1c', '#2ec4b6', '#e71d36', '#c77dff', '#ffd60a', '#8ecae6')
 
-def draw_outlines(axis:Axes, masks:Mapping[str, np.ndarray], colours:Sequence[str]=COLOURS) -> None:
+def draw_outlines(
+    axis:Axes,
+    masks:Mapping[str, np.ndarray], # (rows, columns) each, by name
+    colours:Sequence[str]=COLOURS, # of the masks, in their order
+) -> None:
     "Outline named 2-D masks (all of one picture's shape) on an axis, with a legend if there are several."
     for colour, mask in zip(cycle(colours), masks.values()):
         if mask.any():
@@ -163,7 +167,11 @@ def show_planes(
     return figure
 
 # %% ../nbs/02_show.ipynb #d969daaa
-def _draw_cell(axis:Axes, picture:np.ndarray, stretch:float) -> None:
+def _draw_cell(
+    axis:Axes,
+    picture:np.ndarray, # (H, W)
+    stretch:float, # height of a pixel on paper over its width
+) -> None:
     "Draw an axial picture on an axis, yes/no in white on black."
     low, high = (0, 1) if picture.dtype == bool else grey_window(picture)
     upright = picture[::-1, ::-1].T

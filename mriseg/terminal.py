@@ -153,7 +153,8 @@ def ended_by_interrupt(
 # %% ../nbs/00_terminal.ipynb #3a3deace
 FALLBACKS = (
     # Linux
-    'Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Source Han Sans SC', 'WenQuanYi Micro Hei', 'WenQuanYi Zen Hei',
+    'Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Source Han Sans SC',
+    'WenQuanYi Micro Hei', 'WenQuanYi Zen Hei',
     # macOS
     'PingFang SC', 'Hiragino Sans GB', 'Hiragino Sans', 'Apple SD Gothic Neo', 'Arial Unicode MS',
     # Windows, and other scripts

@@ -84,7 +84,11 @@ def corners_in_mm(shape:Sequence[int], affine:np.ndarray) -> np.ndarray: # (8, 3
     ends = [(0, n - 1) for n in shape]
     return apply_affine(affine, np.array(np.meshgrid(*ends)).reshape(3, -1).T)
 
-def corner_distance(shape:Sequence[int], one:np.ndarray, other:np.ndarray) -> float: # mm
+def corner_distance(
+    shape:Sequence[int], # of the grid
+    one:np.ndarray, # (4, 4)
+    other:np.ndarray, # (4, 4)
+) -> float: # mm
     "How far apart two affines put the corner on which they differ most."
     apart = corners_in_mm(shape, one) - corners_in_mm(shape, other)
     return float(np.linalg.norm(apart, axis=1).max())
