@@ -13,6 +13,7 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,22 +27,36 @@ def available_devices() -> tuple[str, ...]: # a selection of `DEVICE_KINDS`, fas
     there = dict(mps=torch.backends.mps.is_available(), cuda=torch.cuda.is_available(), cpu=True)
     return tuple(kind for kind in DEVICE_KINDS if there[kind])
 
+def _asked(name:str|None, variable:str) -> tuple[str|None, str]: # the name, if there is one, and who asked for it
+    "What an argument asks for, or where it is silent, an environment variable."
+    by_environment = os.environ.get(variable)
+    if name or not by_environment:
+        return name, 'you asked for'
+    return by_environment, f'{variable} asks for'
+
+# %% ../nbs/00_device.ipynb #1b94d7e6
 def default_device(
     name:torch.device|str|None=None, # 'mps', 'cuda', 'cuda:1' or 'cpu'; `None` asks MRISEG_DEVICE, then takes the fastest
 ) -> torch.device:
     "The device to compute on: MPS, then CUDA, then the CPU, unless `name` or MRISEG_DEVICE says otherwise."
     if isinstance(name, torch.device):
         return name
-    asked = 'MRISEG_DEVICE asks for' if not name and os.environ.get('MRISEG_DEVICE') else 'you asked for'
-    name = name or os.environ.get('MRISEG_DEVICE') or available_devices()[0]
+    name, asked = _asked(name, 'MRISEG_DEVICE')
+    name = name or available_devices()[0]
     kind, colon, number = name.partition(':')
-    if name == 'mps:0': kind, colon, number = 'mps', '', '' # PyTorch's own name of the one there is
-    if kind not in DEVICE_KINDS or colon and not (kind == 'cuda' and number.isdigit()):
-        raise ValueError(f"{asked} the device '{name}', which doesn't exist; use one of mps, cuda, cuda:N or cpu")
+    if name == 'mps:0':
+        kind, colon, number = 'mps', '', '' # PyTorch's own name of the one there is
+    is_numbered = kind == 'cuda' and number.isdigit()
+    if kind not in DEVICE_KINDS or colon and not is_numbered:
+        told = f"{asked} the device '{name}', which doesn't exist; use one of mps, cuda, cuda:N or cpu"
+        raise ValueError(told)
     if kind not in available_devices():
-        raise ValueError(f"{asked} the device '{name}', but this machine offers {', '.join(available_devices())}; choose one of them")
+        there = ', '.join(available_devices())
+        told = f"{asked} the device '{name}', but this machine offers {there}; choose one of them"
+        raise ValueError(told)
     if number and int(number) >= torch.cuda.device_count():
-        raise ValueError(f"{asked} the device '{name}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+        told = f"{asked} the device '{name}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0"
+        raise ValueError(told)
     return torch.device(name)
 
 # %% ../nbs/00_device.ipynb #fb97c09f
@@ -54,37 +69,56 @@ class Precision:
     channels_last: bool # sequences of one pixel side by side in memory
 
     @property
-    def memory_format(self) -> torch.memory_format: return torch.channels_last if self.channels_last else torch.contiguous_format
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
 def _has_fast_bfloat16(device:torch.device) -> bool:
-    if device.type == 'cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
+    "Whether the hardware computes in bfloat16, rather than PyTorch in its place."
+    if device.type == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     found = getattr(torch.cpu, 'get_capabilities', dict)() # ARM processors have not been tried
     return bool(found.get('amx_bf16') or found.get('avx512_bf16'))
 
+def _is_old_macos() -> bool:
+    "Whether this is a Mac with MPS whose system knows no bfloat16 there."
+    mps = torch.backends.mps
+    return mps.is_available() and not mps.is_macos_or_newer(14, 0)
+
 def _usual_precision(device:torch.device) -> str:
     "What the table above gives a device by default."
-    if device.type == 'mps': return 'fp32'
-    if _has_fast_bfloat16(device): return 'bf16'
-    return 'fp16' if device.type == 'cuda' and torch.cuda.get_device_capability(device) >= (7, 0) else 'fp32'
+    if device.type == 'mps':
+        return 'fp32'
+    if _has_fast_bfloat16(device):
+        return 'bf16'
+    if device.type == 'cuda' and torch.cuda.get_device_capability(device) >= (7, 0):
+        return 'fp16'
+    return 'fp32'
 
 # %% ../nbs/00_device.ipynb #50b7f281
 def default_precision(
     device:torch.device,
     name:str|None=None, # 'fp32', 'bf16' or 'fp16'; `None` asks MRISEG_PRECISION, then takes what the table above says
 ) -> Precision:
-    "The precision to compute at: the fastest known to be right on `device`, unless `name` or MRISEG_PRECISION says otherwise."
-    asked = 'MRISEG_PRECISION asks for' if not name and os.environ.get('MRISEG_PRECISION') else 'you asked for'
-    name = name or os.environ.get('MRISEG_PRECISION') or _usual_precision(device)
-    if name not in PRECISIONS: raise ValueError(f"{asked} the precision '{name}', which doesn't exist; use one of {', '.join(PRECISIONS)}")
-    if name == 'fp16' and device.type == 'cpu': raise ValueError(f'{asked} fp16, which is not offered on the CPU; use bf16 or fp32')
-    if name == 'bf16' and device.type == 'mps' and torch.backends.mps.is_available() and not torch.backends.mps.is_macos_or_newer(14, 0):
-        raise ValueError(f'{asked} bf16 on MPS, which needs macOS 14 or newer; use fp16 or fp32')
+    "The precision to use: the fastest known to be right on `device`, unless `name` or MRISEG_PRECISION says otherwise."
+    name, asked = _asked(name, 'MRISEG_PRECISION')
+    name = name or _usual_precision(device)
+    if name not in PRECISIONS:
+        there = ', '.join(PRECISIONS)
+        told = f"{asked} the precision '{name}', which doesn't exist; use one of {there}"
+        raise ValueError(told)
+    if name == 'fp16' and device.type == 'cpu':
+        told = f'{asked} fp16, which is not offered on the CPU; use bf16 or fp32'
+        raise ValueError(told)
+    if name == 'bf16' and device.type == 'mps' and _is_old_macos():
+        told = f'{asked} bf16 on MPS, which needs macOS 14 or newer; use fp16 or fp32'
+        raise ValueError(told)
     return Precision(PRECISIONS[name], channels_last=device.type != 'mps')
 
 # %% ../nbs/00_device.ipynb #4fdf912d
 def autocasting(device:torch.device, precision:Precision):
     "The context in which a network runs on `device` at `precision`."
-    if precision.autocast is None: return contextlib.nullcontext()
+    if precision.autocast is None:
+        return contextlib.nullcontext()
     return torch.autocast(device.type, precision.autocast)
 
 def loss_scaler(device:torch.device, precision:Precision) -> torch.amp.GradScaler:
@@ -98,27 +132,35 @@ def to_device(
     precision:Precision|None=None, # gives image batches their memory layout
 ) -> Tensor: # the same values on `device`
     "Move a tensor to a device, four-dimensional ones in the memory layout that `precision` asks for."
-    layout = precision.memory_format if precision is not None and tensor.ndim == 4 else torch.preserve_format
+    has_layout = precision is not None and tensor.ndim == 4
+    layout = precision.memory_format if has_layout else torch.preserve_format
     return tensor.to(device, non_blocking=device.type == 'cuda', memory_format=layout)
 
 # %% ../nbs/00_device.ipynb #2bf99295
 def wait_for(device:torch.device) -> None:
     "Block until `device` has finished everything queued on it; call it before you stop a clock."
-    if device.type == 'mps': torch.mps.synchronize()
-    if device.type == 'cuda': torch.cuda.synchronize(device)
+    if device.type == 'mps':
+        torch.mps.synchronize()
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
 
 def release_memory(device:torch.device) -> None:
     "Give cached memory back to the system: once an epoch, since doing it each step costs more than it frees."
-    if device.type == 'mps': torch.mps.empty_cache()
-    if device.type == 'cuda': torch.cuda.empty_cache()
+    if device.type == 'mps':
+        torch.mps.empty_cache()
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
 
 # %% ../nbs/00_device.ipynb #445c9b09
 def memory_in_use(device:torch.device) -> tuple[int, int]: # bytes: held by tensors, and taken from the system in all
     "How much memory is in use; on the CPU both are the largest size that this process has had."
-    if device.type == 'mps': return torch.mps.current_allocated_memory(), torch.mps.driver_allocated_memory()
-    if device.type == 'cuda': return torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+    if device.type == 'mps':
+        return torch.mps.current_allocated_memory(), torch.mps.driver_allocated_memory()
+    if device.type == 'cuda':
+        return torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
     import resource # not on Windows
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
+    unit = 1 if sys.platform == 'darwin' else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit
     return peak, peak
 
 # %% ../nbs/00_device.ipynb #22f3c065
@@ -126,15 +168,25 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4 # names of settings in glibc's <malloc.h>
 
 def keep_memory(device:torch.device) -> None:
     "Have this process keep what it frees, if it computes on the CPU under Linux; elsewhere nothing changes."
-    if device.type != 'cpu' or sys.platform != 'linux': return
+    if device.type != 'cpu' or sys.platform != 'linux':
+        return
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) # not in every C library
-    if mallopt: mallopt(M_MMAP_MAX, 0), mallopt(M_TRIM_THRESHOLD, -1)
+    if mallopt:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 # %% ../nbs/00_device.ipynb #80bead41
+_WORDS_FOR_FULL = (
+    'out of memory', # of CUDA and MPS
+    "can't allocate memory", # of the CPU
+    'not enough memory', # of the CPU on Windows
+)
+
 def is_full(error:BaseException) -> bool:
     "Whether an error means that memory was not enough."
-    words = ('out of memory', "can't allocate memory", 'not enough memory') # of CUDA and MPS; of the CPU; of the CPU on Windows
-    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _WORDS_FOR_FULL)
+    return isinstance(error, MemoryError)
 
 # %% ../nbs/00_device.ipynb #39fac513
 FALLBACK_VARIABLE = 'PYTORCH_ENABLE_MPS_FALLBACK'
@@ -144,18 +196,47 @@ def falls_back() -> bool:
     return os.environ.get(FALLBACK_VARIABLE, '0') not in ('', '0')
 
 def _device_name(device:torch.device) -> str:
-    if device.type == 'cuda': return torch.cuda.get_device_name(device)
-    return f"Apple GPU, macOS {platform.mac_ver()[0] or 'unknown'}" if device.type == 'mps' else f'{torch.get_num_threads()} threads'
+    "What computes, in words."
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    if device.type != 'mps':
+        return f'{torch.get_num_threads()} threads'
+    version = platform.mac_ver()[0] or 'unknown'
+    return f'Apple GPU, macOS {version}'
 
+def _format_in_words(precision:Precision) -> str:
+    "The number format and the memory layout of a precision."
+    numbers = str(precision.autocast or torch.float32).removeprefix('torch.')
+    if precision.autocast == torch.float16:
+        numbers += ' with loss scaling'
+    layout = 'channels_last' if precision.channels_last else 'plain memory order'
+    return f'{numbers}, {layout}'
+
+def _off_on_mps(precision:Precision) -> Iterator[str]:
+    "What is off on MPS, and why."
+    if not precision.autocast:
+        yield ('short types are off, as they are not yet known to be right on every MPS release '
+               '(MRISEG_PRECISION=bf16 or fp16 turns them on)')
+    yield 'channels_last is off, as it gave wrong gradients on MPS before torch 2.14'
+    yield 'copying in the background is off, as it corrupts batches there'
+    if falls_back():
+        told = f'WARNING: {FALLBACK_VARIABLE} is set, so operators without an MPS kernel run on the CPU'
+        yield f'{told}, slowly and with a single warning for all of them; unset it and start again'
+    else:
+        yield 'falling back to the CPU is off: an operator without an MPS kernel would be an error'
+
+def _off_elsewhere(device:torch.device, precision:Precision) -> Iterator[str]:
+    "What is off on CUDA and the CPU, and why."
+    if not precision.autocast:
+        why = 'as was asked for' if _has_fast_bfloat16(device) else 'as no fast instructions for it were found'
+        yield f'bfloat16 is off, {why}'
+    if falls_back():
+        yield f'{FALLBACK_VARIABLE} is set, which matters on MPS only'
+
+# %% ../nbs/00_device.ipynb #6d18c3f5
 def describe_device(device:torch.device, precision:Precision|None=None) -> str: # one paragraph
     "What is computed where and at which precision, what is off, and why."
     precision = precision or default_precision(device)
-    numbers = str(precision.autocast or torch.float32).removeprefix('torch.')
-    parts = [f"{device} ({_device_name(device)}), torch {torch.__version__}, {numbers}{' with loss scaling' if precision.autocast == torch.float16 else ''}, {'channels_last' if precision.channels_last else 'plain memory order'}"]
-    if device.type == 'mps':
-        if not precision.autocast: parts.append('short types are off, as they are not yet known to be right on every MPS release (MRISEG_PRECISION=bf16 or fp16 turns them on)')
-        parts.append('channels_last is off, as it gave wrong gradients on MPS before torch 2.14; copying in the background is off, as it corrupts batches there')
-        parts.append(f'WARNING: {FALLBACK_VARIABLE} is set, so operators without an MPS kernel run on the CPU, slowly and with a single warning for all of them; unset it and start again' if falls_back() else 'falling back to the CPU is off: an operator without an MPS kernel would be an error')
-    if device.type != 'mps' and not precision.autocast: parts.append('bfloat16 is off, ' + ('as was asked for' if _has_fast_bfloat16(device) else 'as no fast instructions for it were found'))
-    if device.type != 'mps' and falls_back(): parts.append(f'{FALLBACK_VARIABLE} is set, which matters on MPS only')
-    return '; '.join(parts) + '.'
+    where = f'{device} ({_device_name(device)}), torch {torch.__version__}, {_format_in_words(precision)}'
+    off = _off_on_mps(precision) if device.type == 'mps' else _off_elsewhere(device, precision)
+    return '; '.join([where, *off]) + '.'

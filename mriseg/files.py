@@ -29,8 +29,24 @@ def _note(path:Path, written:Path) -> None:
     record = path.parent/WRITTEN
     if written.is_file() and record.is_file() and not path.name.startswith('.'):
         torn = record.read_bytes()[-1:] not in (b'', b'\n') # a full disk took the end of the last line
+        line = f'{file_hash(written)}  {path.name}\n'
         with record.open('a', encoding='utf-8') as file:
-            file.write('\n'*torn + f'{file_hash(written)}  {path.name}\n')
+            file.write('\n'*torn + line)
+
+def _flush(written:Path) -> None:
+    "Wait until a file, or each file of a folder, is on the disk, not only on its way."
+    for path in [written, *written.rglob('*')]:
+        if path.is_file():
+            with path.open('rb+') as file:
+                os.fsync(file.fileno())
+
+def _put_in_place(written:Path, path:Path) -> None:
+    "Give what was written its name; a folder that is already there stays."
+    try:
+        os.replace(written, path)
+    except OSError:
+        if not (written.is_dir() and path.is_dir()):
+            raise
 
 # %% ../nbs/00_files.ipynb #b3310106
 @contextmanager
@@ -45,20 +61,21 @@ def written_whole(
     meanwhile = path.with_name(f'.{uuid4().hex[:8]}-{path.name}')
     try:
         yield meanwhile
-        for written in [meanwhile, *meanwhile.rglob('*')] if flush else []:
-            if written.is_file():
-                with written.open('rb+') as file: os.fsync(file.fileno()) # on the disk, not only on its way
+        if flush:
+            _flush(meanwhile)
         _note(path, meanwhile)
-        try: os.replace(meanwhile, path)
-        except OSError:
-            if not (meanwhile.is_dir() and path.is_dir()): raise # a folder that is already there stays
+        _put_in_place(meanwhile, path)
     except OSError as error:
-        if error.errno is not None: error.filename, error.filename2 = str(path), None # the name that people know; a full disk tells none
+        if error.errno is not None:
+            error.filename = str(path) # the name that people know; a full disk tells none
+            error.filename2 = None
         raise
     finally:
-        if meanwhile.is_dir(): shutil.rmtree(meanwhile)
+        if meanwhile.is_dir():
+            shutil.rmtree(meanwhile)
         meanwhile.unlink(missing_ok=True)
 
+# %% ../nbs/00_files.ipynb #60d9be27
 def sweep_unfinished(
     folder:Path,
     *,
@@ -66,42 +83,60 @@ def sweep_unfinished(
 ) -> None:
     "Remove what killed processes left half-written in a folder."
     for path in Path(folder).glob('.????????-*'):
+        if not re.match(r'\.[0-9a-f]{8}-', path.name):
+            continue
         with suppress(OSError): # finished by another process in the meantime, or not ours to remove
-            if re.match(r'\.[0-9a-f]{8}-', path.name) and time.time() - path.stat().st_mtime > 3600*hours: path.unlink() if path.is_file() else shutil.rmtree(path)
+            if time.time() - path.stat().st_mtime <= 3600*hours:
+                continue
+            if path.is_file():
+                path.unlink()
+            else:
+                shutil.rmtree(path)
 
 # %% ../nbs/00_files.ipynb #fc3be09e
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 def _is_number(text:str) -> bool:
-    try: float(text)
-    except ValueError: return False
+    "Whether a text can be read as a number."
+    try:
+        float(text)
+    except ValueError:
+        return False
     return True
 
 def plain_cell(
     value:Any,
 ) -> Any: # the same, but for text
     "A cell that no spreadsheet takes for a formula."
-    if not isinstance(value, str) or not FORMULA.match(value) or _is_number(value): return value
+    if not isinstance(value, str) or not FORMULA.match(value) or _is_number(value):
+        return value
     return f"'{value}"
 
 def read_cell(
     text:str, # as `plain_cell` made it
 ) -> str:
     "What a cell was before it was made plain."
-    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
+    if text.startswith("'") and FORMULA.match(text):
+        return text[1:]
+    return text
 
+# %% ../nbs/00_files.ipynb #0e7da924
 def read_table(
     path:Path, # a table that mriseg wrote
 ) -> tuple[list[str], list[list[str]]]: # the names of the columns, and the rows
     "Read a table, its cells as they were before they were made plain."
+    table = []
     try:
         with Path(path).open(newline='', encoding='utf-8-sig') as file:
             delimiter = max(',;\t', key=file.readline().count) # a spreadsheet may have saved it again
             file.seek(0)
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+            for row in csv.reader(file, delimiter=delimiter):
+                if row:
+                    table.append([read_cell(cell) for cell in row])
     except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not a table as text ({error}); save it as "CSV UTF-8"') from None
-    head, *rows = [[read_cell(cell) for cell in row] for row in rows] or [[]]
+        told = f'{path} is not a table as text ({error}); save it as "CSV UTF-8"'
+        raise ValueError(told) from None
+    head, *rows = table or [[]]
     return head, rows
 
 def read_rows(
@@ -113,62 +148,95 @@ def read_rows(
 
 # %% ../nbs/00_files.ipynb #dbd9a666
 def _without_nan(content:Any) -> Any:
-    if isinstance(content, Mapping): return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)): return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    "The same with null, as JSON has no NaN and no infinity."
+    if isinstance(content, Mapping):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_nan(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 def write_json(path:Path, content:Any) -> None:
     "Write `content` as indented JSON, whole or not at all."
-    with written_whole(path) as meanwhile: meanwhile.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + '\n', encoding='utf-8')
+    with written_whole(path) as meanwhile:
+        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+        meanwhile.write_text(f'{text}\n', encoding='utf-8')
 
 def write_csv(path:Path, rows:Iterable[Sequence]) -> None:
     "Write rows, the names of the columns first, as CSV, whole or not at all."
     with written_whole(path) as meanwhile, meanwhile.open('w', newline='', encoding='utf-8') as file:
-        csv.writer(file, lineterminator='\n').writerows([plain_cell(value) for value in row] for row in rows)
+        table = csv.writer(file, lineterminator='\n')
+        for row in rows:
+            table.writerow([plain_cell(value) for value in row])
 
 def read_json(path:Path) -> Any:
     "Read a JSON file, and say which one it was if it can't be read."
-    try: return json.loads(Path(path).read_text(encoding='utf-8-sig')) # Windows' editor puts a mark before the text
-    except (json.JSONDecodeError, UnicodeDecodeError) as error: raise ValueError(f'{path} is not valid JSON: {error}') from None
+    try:
+        text = Path(path).read_text(encoding='utf-8-sig') # Windows' editor puts a mark before the text
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        told = f'{path} is not valid JSON: {error}'
+        raise ValueError(told) from None
 
 # %% ../nbs/00_files.ipynb #7acb6662
 def refuse_occupied(run_folder:Path) -> None:
     "Refuse a folder that holds something else than a run."
-    if not run_folder.exists() or (run_folder/'settings.json').exists(): return
-    if not run_folder.is_dir() or any(not path.name.startswith('.') for path in run_folder.iterdir()):
-        raise ValueError(f'{run_folder} is there already and holds something else than this command writes; give a new folder')
+    if not run_folder.exists() or (run_folder/'settings.json').exists():
+        return
+    is_other = not run_folder.is_dir() or any(not path.name.startswith('.') for path in run_folder.iterdir())
+    if is_other:
+        told = f'{run_folder} is there already and holds something else than this command writes; give a new folder'
+        raise ValueError(told)
 
 def _shortly(value:Any) -> str: # fingerprints of a hundred cases are no help
     "A value to be read in a sentence."
     text = 'nothing' if value is None else str(value)
     return text if len(text) <= 200 else f'{text[:100]} … ({len(text)} letters)'
 
-def _differences(then:Any, now:Any, name:str='') -> list[str]:
+def _differences(
+    then:Any,
+    now:Any,
+    name:str='', # of both, for the sentence
+) -> list[str]:
     "What differs between two records, name by name."
     if isinstance(then, dict) and isinstance(now, dict):
-        return [text for key in sorted(then.keys() | now.keys()) for text in _differences(then.get(key), now.get(key), f'{name} {key}'.strip())]
-    return [] if then == now else [f'{name} was {_shortly(then)} and is now {_shortly(now)}']
+        told = []
+        for key in sorted(then.keys() | now.keys()):
+            told += _differences(then.get(key), now.get(key), f'{name} {key}'.strip())
+        return told
+    if then == now:
+        return []
+    return [f'{name} was {_shortly(then)} and is now {_shortly(now)}']
 
+# %% ../nbs/00_files.ipynb #ab3082c6
 def claim_folder(
     run_folder:Path,
     settings:Mapping[str, Any], # all that makes this run and no other
 ) -> None:
     "Write the settings into a new run folder, or check that the run in it has the very same ones."
     refuse_occupied(run_folder)
-    record, now = run_folder/'settings.json', json.loads(json.dumps(settings))
+    record = run_folder/'settings.json'
+    now = json.loads(json.dumps(settings))
     if not record.exists():
         write_json(record, now)
-    elif differing := _differences(read_json(record), now):
+        return
+    differing = _differences(read_json(record), now)
+    if differing:
+        first = '; '.join(differing[:4])
         more = f'; and {len(differing) - 4} more differences' if len(differing) > 4 else ''
-        told = f"{run_folder} holds another run: {'; '.join(differing[:4])}{more}"
+        told = f'{run_folder} holds another run: {first}{more}'
         raise ValueError(f'{told}; give another folder, or the settings of that run, or delete this folder')
 
 # %% ../nbs/00_files.ipynb #170dd2bc
 def file_hash(path:Path) -> str: # 64 hexadecimal digits
     "SHA-256 of the bytes of a file."
-    with Path(path).open('rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
+    with Path(path).open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 # %% ../nbs/00_files.ipynb #efb2f766
 def can_name_files(text:str) -> bool:
     "Whether a file can be called so on Linux, macOS and Windows, and doesn't hide or lead elsewhere."
-    return bool(text) and text[0] != '.' and not re.search(r'[/\\:*?"<>|\x00-\x1f]', text)
+    if not text or text[0] == '.':
+        return False
+    return not re.search(r'[/\\:*?"<>|\x00-\x1f]', text)

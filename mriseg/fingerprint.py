@@ -25,10 +25,14 @@ MUCH_OF_THE_SURFACE = 0.25 # share of the voxels on the outer faces from which a
 
 def _head(array:np.ndarray) -> np.ndarray: # yes/no
     "Everything but the background, as far as there is one."
-    faces = [array[end] for end in (0, -1)] + [array[:, end] for end in (0, -1)] + [array[:, :, end] for end in (0, -1)]
-    values, counts = np.unique(np.concatenate([face.ravel() for face in faces]), return_counts=True)
+    faces = []
+    for axis in range(3):
+        along = np.moveaxis(array, axis, 0)
+        faces += [along[0].ravel(), along[-1].ravel()]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
     head = np.isfinite(array)
-    if counts.max() >= MUCH_OF_THE_SURFACE*counts.sum(): head &= array != values[counts.argmax()]
+    if counts.max() >= MUCH_OF_THE_SURFACE*counts.sum():
+        head &= array != values[counts.argmax()]
     return head
 
 OUTERMOST = 0.01 # share of the head on either side
@@ -41,39 +45,58 @@ def _fade(head:np.ndarray) -> list[np.ndarray]: # a weight from 0 to 1 for each 
         below = np.concatenate([[0], np.cumsum(counts)])/counts.sum()
         first, last = np.interp([OUTERMOST, 1 - OUTERMOST], below, np.arange(len(below)))
         places = (np.arange(len(counts)) + 0.5 - first)/max(last - first, 1)
-        weights.append(np.sin(np.pi*np.clip(places, 0, 1)).astype(np.float32))
+        wave = np.sin(np.pi*np.clip(places, 0, 1))
+        weights.append(wave.astype(np.float32))
     return weights
 
 # %% ../nbs/03_recognise.ipynb #66cd547b
 WAVES = 16 # along each axis
 FREQUENCIES = (np.arange(WAVES) + 0.5)/80 # cycles per mm
 
-def _amplitudes(volume:Volume) -> np.ndarray|None: # (16, 16, 16) by frequency along right, front and top; `None`: nothing to tell it by
+def _amplitudes(
+    volume:Volume,
+) -> np.ndarray|None: # (16, 16, 16) by frequency along right, front and top; `None`: nothing to tell it by
     "How strong each wave is in the head, whichever way it runs."
     volume = reorient(volume)
     layers = volume.array.T # (K, J, I), as most files lie in memory
     head = _head(layers)
-    if np.count_nonzero(head) < FEWEST_VOXELS: return None
+    if np.count_nonzero(head) < FEWEST_VOXELS:
+        return None
     cut = bounding_box(head)
-    head, values = head[cut], np.where(head[cut], layers[cut], 0).astype(np.float32)
+    head, layers = head[cut], layers[cut]
+    values = np.where(head, layers, 0).astype(np.float32)
     inside = values[head][::max(1, head.size//10**5)]
     dark, bright = np.percentile(inside, [5, 95])
-    if not dark < bright: return None
+    if not dark < bright:
+        return None
     along_k, along_j, along_i = _fade(head)
     weight = head*along_k[:, None, None]*along_j[:, None]*along_i
     values = np.clip(values, dark, bright)
-    values = (values - np.vdot(values, weight)/weight.sum())*weight
-    return _waves_within(values, volume.spacing[::-1])
+    mean = np.vdot(values, weight)/weight.sum()
+    return _waves_within((values - mean)*weight, volume.spacing[::-1])
 
-def _waves_within(values:np.ndarray, spacing:Sequence[float]) -> np.ndarray: # (K, J, I) with mm; amplitudes by frequency along I, J and K
+# %% ../nbs/03_recognise.ipynb #e61b85c2
+def _waves(count:int, mm:float) -> np.ndarray: # (count, 16) complex
+    "The waves along an axis of so many voxels with so many mm each."
+    places = np.arange(count)*mm
+    return np.exp(-2j*np.pi*np.outer(places, FREQUENCIES)).astype(np.complex64)
+
+def _both_ways(waves:np.ndarray) -> np.ndarray: # (32, count) complex
+    "The waves, and after them those that run the other way."
+    return np.concatenate([waves, waves.conj()], axis=1).T
+
+def _waves_within(
+    values:np.ndarray, # (K, J, I)
+    spacing:Sequence[float], # mm along K, J and I
+) -> np.ndarray: # (16, 16, 16) amplitudes by frequency along I, J and K
     "The mean amplitude of each wave and its mirror images."
-    places = [np.arange(n)*mm for n, mm in zip(values.shape, spacing)]
-    k, j, i = [np.exp(-2j*np.pi*np.outer(along, FREQUENCIES)).astype(np.complex64) for along in places]
+    k, j, i = [_waves(count, mm) for count, mm in zip(values.shape, spacing)]
     parts = values.reshape(-1, len(i)) @ np.concatenate([i.real, i.imag], axis=1)
     found = (parts[:, :WAVES] + 1j*parts[:, WAVES:]).reshape(len(k), len(j), WAVES)
-    both = lambda wave: np.concatenate([wave, wave.conj()], axis=1).T # running either way
-    found = np.tensordot(both(k), np.matmul(both(j), found), 1)
-    return np.abs(found).reshape(2, WAVES, 2, WAVES, WAVES).mean((0, 2)).T
+    found = np.matmul(_both_ways(j), found)
+    found = np.tensordot(_both_ways(k), found, 1)
+    amplitudes = np.abs(found).reshape(2, WAVES, 2, WAVES, WAVES)
+    return amplitudes.mean((0, 2)).T
 
 # %% ../nbs/03_recognise.ipynb #5a25ba33
 NUMBERS = 272 # of a fingerprint, one hexadecimal digit each
@@ -83,48 +106,70 @@ def _kept() -> np.ndarray: # (272,) places among the amplitudes, rising
     "An eighth of the waves, those with odd numbers along all axes, from the longest on."
     numbers = np.indices((WAVES,)*3)
     steepness = np.square(2*numbers + 1).sum(axis=0) # grows with the frequency
-    return np.flatnonzero((numbers % 2 == 1).all(axis=0) & (steepness <= STEEPEST))
+    odd = (numbers % 2 == 1).all(axis=0)
+    return np.flatnonzero(odd & (steepness <= STEEPEST))
 
 def _turns() -> np.ndarray: # (6, 272): which digit takes each place when the axes are exchanged
     "The orders in which the digits of a fingerprint may stand, one for each order of the axes."
     kept, places = _kept(), np.arange(WAVES**3).reshape((WAVES,)*3)
-    return np.array([np.searchsorted(kept, places.transpose(axes).ravel()[kept]) for axes in permutations(range(3))])
+    turns = []
+    for axes in permutations(range(3)):
+        exchanged = places.transpose(axes).ravel()[kept]
+        turns.append(np.searchsorted(kept, exchanged))
+    return np.array(turns)
 
 def _standing_out(amplitudes:np.ndarray) -> np.ndarray: # (16, 16, 16), about 1
     "Each amplitude in proportion to those around it."
     roots = np.sqrt(amplitudes)
-    return roots/np.maximum(gaussian_filter(roots, 1.5, mode='reflect'), 1e-12)
+    around = gaussian_filter(roots, 1.5, mode='reflect')
+    return roots/np.maximum(around, 1e-12)
 
 def scan_fingerprint(volume:Volume) -> str: # 272 hexadecimal digits; '' if there is too little to tell it by
     "What is peculiar to the picture: unmoved by brightness, place, margins, orientation, side and type of value."
     amplitudes = _amplitudes(volume)
-    if amplitudes is None: return ''
+    if amplitudes is None:
+        return ''
     peculiar = _standing_out(amplitudes).ravel()[_kept()]
-    steps = np.rint((peculiar - peculiar.mean())/max(peculiar.std(), 1e-12)*7/3)
+    spread = max(peculiar.std(), 1e-12)
+    steps = np.rint((peculiar - peculiar.mean())/spread*7/3)
     return ''.join(f'{int(step) + 8:x}' for step in np.clip(steps, -7, 7))
 
 # %% ../nbs/03_recognise.ipynb #398336cc
 SAME_SCAN = 0.75 # correlation of two fingerprints
 _SCAN = re.compile('[0-9a-f]{%d}' % NUMBERS) # the fingerprint of a scan; that of a label is shorter
 
+def _digits(text:str) -> list[int]: # 0 … 15
+    "The numbers of a fingerprint."
+    return [int(letter, 16) for letter in text]
+
 def _standardised(prints:Sequence[str]) -> np.ndarray: # (n, 272)
-    numbers = np.array([[int(letter, 16) for letter in text] for text in prints], float).reshape(len(prints), NUMBERS)
+    "Fingerprints of scans as numbers of mean 0 and length 1, a row each."
+    digits = [_digits(text) for text in prints]
+    numbers = np.array(digits, float).reshape(len(prints), NUMBERS)
     numbers -= numbers.mean(axis=1, keepdims=True)
-    return numbers/np.linalg.norm(numbers, axis=1, keepdims=True).clip(1e-9)
+    lengths = np.linalg.norm(numbers, axis=1, keepdims=True)
+    return numbers/lengths.clip(1e-9)
 
 def similarity(some:Sequence[str], others:Sequence[str]) -> np.ndarray: # (n, m), -1 … 1
     "How alike scans are, by their fingerprints, whichever way their axes were exchanged."
     ours, theirs = _standardised(some), _standardised(others)
     return reduce(np.maximum, (ours @ theirs[:, turn].T for turn in _turns()))
 
+# %% ../nbs/03_recognise.ipynb #28d0b7e3
+def _scans_among(prints:Sequence[str]) -> list[int]: # places in the list
+    "Which fingerprints are those of scans."
+    return [n for n, text in enumerate(prints) if _SCAN.fullmatch(text)]
+
 def same_prints(some:Sequence[str], others:Sequence[str]) -> np.ndarray: # (n, m) yes/no
-    "Which of two lists of fingerprints are of the same scan or the same label; what has no fingerprint is like nothing."
+    "Which of two lists of fingerprints are of the same scan or label; what has no fingerprint is like nothing."
     number = {text: n for n, text in enumerate({*some, *others} - {''})}
-    ours, theirs = [number.get(text, -1) for text in some], [number.get(text, -2) for text in others]
+    ours = [number.get(text, -1) for text in some]
+    theirs = [number.get(text, -2) for text in others]
     found = np.equal.outer(ours, theirs)
-    rows, columns = ([n for n, text in enumerate(texts) if _SCAN.fullmatch(text)] for texts in (some, others))
+    rows, columns = _scans_among(some), _scans_among(others)
     if rows and columns:
-        found[np.ix_(rows, columns)] |= similarity([some[n] for n in rows], [others[n] for n in columns]) > SAME_SCAN
+        alike = similarity([some[n] for n in rows], [others[n] for n in columns])
+        found[np.ix_(rows, columns)] |= alike > SAME_SCAN
     return found
 
 def recognised(
@@ -135,7 +180,9 @@ def recognised(
     return same_prints(prints, list(known)).any(axis=1).tolist()
 
 # %% ../nbs/03_recognise.ipynb #5837d30a
-def _laid_alike(drawn:np.ndarray) -> np.ndarray: # (I, J, K) label values, axes in any order and direction; the same in one of its own
+def _laid_alike(
+    drawn:np.ndarray, # (I, J, K) label values, axes in any order and direction
+) -> np.ndarray: # the same in one of its own
     "A label as it lies when the direction and the order of its axes are chosen by its own shape."
     counts = []
     for axis in range(3):
@@ -151,11 +198,19 @@ def label_fingerprint(label:Volume) -> str: # 64 letters; '' for a label of fewe
     if np.count_nonzero(upright) < FEWEST_VOXELS:
         return ''
     drawn = _laid_alike(upright[bounding_box(upright != 0)].astype(np.uint16))
-    return hashlib.sha256(str(drawn.shape).encode() + np.ascontiguousarray(drawn).tobytes()).hexdigest()
+    content = str(drawn.shape).encode() + np.ascontiguousarray(drawn).tobytes()
+    return hashlib.sha256(content).hexdigest()
 
-def fingerprints(scans:Iterable[Volume], label:Volume|None=None) -> list[str]: # of the scans in their order, then of the label
+# %% ../nbs/03_recognise.ipynb #47ac8e21
+def fingerprints(
+    scans:Iterable[Volume],
+    label:Volume|None=None,
+) -> list[str]: # of the scans in their order, then of the label
     "What a case can be recognised by."
-    return [*map(scan_fingerprint, scans), *([label_fingerprint(label)] if label else [])]
+    prints = [scan_fingerprint(scan) for scan in scans]
+    if label:
+        prints.append(label_fingerprint(label))
+    return prints
 
 def shared_cases(
     some:Mapping[str, Sequence[str]], # fingerprints by case id

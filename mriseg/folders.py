@@ -26,11 +26,20 @@ def _owner_told(folder:Path) -> str:
     "Who owns a folder, in a sentence."
     try:
         owner = read_json(folder/OWNER)
-        who = f"{owner['what']} (process {owner['process']} on {owner['computer']}) has been writing into {folder} since {owner['since']}"
+        program = f"{owner['what']} (process {owner['process']} on {owner['computer']})"
+        who = f"{program} has been writing into {folder} since {owner['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         who = f'another program is writing into {folder}'
     return f'{who}; wait until it has ended, or give another folder'
 
+def _sign(folder:Path, what:str) -> None:
+    "Write down for others who owns a folder, and since when."
+    since = datetime.now().strftime('%Y-%m-%d %H:%M:%S')
+    owner = dict(what=what, process=os.getpid(), computer=socket.gethostname(), since=since)
+    with suppress(OSError): # a full disk is told by whoever has to write there; the lock holds without it
+        (folder/OWNER).write_text(json.dumps(owner), encoding='utf-8')
+
+# %% ../nbs/00_folders.ipynb #d68b13c7
 @contextmanager
 def owned_folder(
     folder:Path, # made if it isn't there
@@ -47,10 +56,7 @@ def owned_folder(
         raise ValueError(_owner_told(folder)) from None
     try:
         if lock.lock_counter == 1:
-            since = datetime.now().strftime('%Y-%m-%d %H:%M:%S')
-            owner = dict(what=what, process=os.getpid(), computer=socket.gethostname(), since=since)
-            with suppress(OSError): # a full disk is told by whoever has to write there; the lock holds without it
-                (folder/OWNER).write_text(json.dumps(owner), encoding='utf-8')
+            _sign(folder, what)
         yield
     finally:
         if lock.lock_counter == 1:
@@ -64,29 +70,42 @@ def owned_folder(
 # %% ../nbs/00_folders.ipynb #5187c92d
 def keep_record(folder:Path) -> None:
     "From now on, note everything that is written into a folder."
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    if not (Path(folder)/WRITTEN).exists():
-        (Path(folder)/WRITTEN).touch()
+    record = Path(folder)/WRITTEN
+    record.parent.mkdir(parents=True, exist_ok=True)
+    if not record.exists():
+        record.touch()
+
+def _holds_results(folder:Path) -> bool:
+    "Whether files lie in a folder other than hidden ones and the settings."
+    if not folder.is_dir():
+        return False
+    visible = [path.name for path in folder.iterdir() if path.is_file() and path.name[0] != '.']
+    return any(name != 'settings.json' for name in visible)
 
 def refuse_unrecorded(folder:Path) -> None:
     "Refuse a folder of results of which nobody can tell any more whether they were changed."
     folder = Path(folder)
-    found = [path for path in folder.iterdir() if path.is_file() and path.name[0] != '.'] if folder.is_dir() else []
-    if (folder/WRITTEN).exists() or not any(path.name != 'settings.json' for path in found):
+    if not _holds_results(folder) or (folder/WRITTEN).exists():
         return
     told = f'{folder} holds results, but not the hidden file {WRITTEN} that tells whether somebody has changed them'
-    raise ValueError(f'{told}; it may have been left behind in copying, or the results are of an older version: copy it as well, or give a new folder')
+    why = 'it may have been left behind in copying, or the results are of an older version'
+    raise ValueError(f'{told}; {why}: copy it as well, or give a new folder')
 
+# %% ../nbs/00_folders.ipynb #b7c492f8
 def was_edited(path:Path) -> bool: # False for a file that isn't there
     "Whether a file in a folder with a record is another than was written there."
     path = Path(path)
     if not path.is_file():
         return False
     record = path.parent/WRITTEN
-    noted = set(record.read_text(encoding='utf-8').splitlines()) if record.is_file() else set()
-    return f'{file_hash(path)}  {path.name}' not in noted
+    noted = record.read_text(encoding='utf-8').splitlines() if record.is_file() else []
+    line = f'{file_hash(path)}  {path.name}'
+    return line not in noted
 
 def refuse_edited(paths:Iterable[Path]) -> None:
     "Refuse to write over files that somebody has changed."
-    if changed := [path for path in paths if was_edited(path)]:
-        raise ValueError(f'{changed[0]} was changed since it was written, or was put there by somebody else, and would be written over; move it elsewhere')
+    changed = [path for path in paths if was_edited(path)]
+    if changed:
+        told = (f'{changed[0]} was changed since it was written, or was put there by somebody else, '
+                'and would be written over; move it elsewhere')
+        raise ValueError(told)

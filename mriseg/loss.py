@@ -16,8 +16,10 @@ from torch import Tensor
 
 # %% ../nbs/08_loss.ipynb #559498f0
 def _check_shapes(logits:Tensor, masks:Tensor) -> None:
+    "Refuse logits and masks of different shapes."
     if logits.shape != masks.shape or logits.ndim != 4:
-        raise ValueError(f'logits {tuple(logits.shape)} and masks {tuple(masks.shape)} must have the same shape (B, S, H, W)')
+        told = f'logits {tuple(logits.shape)} and masks {tuple(masks.shape)} must have the same shape (B, S, H, W)'
+        raise ValueError(told)
 
 def weighted_cross_entropy(
     logits:Tensor, # (B, S, H, W)
@@ -40,9 +42,12 @@ def soft_dice_loss(
     "One minus the soft Dice coefficient of each structure over the whole batch."
     _check_shapes(logits, masks)
     probability = torch.sigmoid(logits.float())
-    overlap, total = (probability*masks).sum(dim=(0, 2, 3)), (probability + masks).sum(dim=(0, 2, 3))
-    if summed: overlap, total = summed(torch.stack([overlap, total]))
-    return (1 - (2*overlap + smooth)/(total + smooth)).mean()
+    overlap = (probability*masks).sum(dim=(0, 2, 3))
+    total = (probability + masks).sum(dim=(0, 2, 3))
+    if summed:
+        overlap, total = summed(torch.stack([overlap, total]))
+    dice = (2*overlap + smooth)/(total + smooth)
+    return (1 - dice).mean()
 
 # %% ../nbs/08_loss.ipynb #725d6c57
 def segmentation_loss(
@@ -53,7 +58,8 @@ def segmentation_loss(
     summed:Callable[[Tensor], Tensor]|None=None, # as for `soft_dice_loss`
 ) -> Tensor: # scalar
     "Weighted cross-entropy plus soft Dice."
-    return weighted_cross_entropy(logits, masks, pos_weight) + soft_dice_loss(logits, masks, summed=summed)
+    entropy = weighted_cross_entropy(logits, masks, pos_weight)
+    return entropy + soft_dice_loss(logits, masks, summed=summed)
 
 # %% ../nbs/08_loss.ipynb #404ed905
 LARGEST_POS_WEIGHT = 25. # that of the original MRISeg
@@ -63,11 +69,18 @@ def balancing_weight(
 ) -> Tensor: # (S,) positive weight, from 1 to 25
     "A positive weight from the data: the square root of background over structure."
     share = torch.as_tensor(share, dtype=torch.float32)
-    if ((share <= 0) | (share >= 1)).any(): raise ValueError(f'each structure must be somewhere and not everywhere, but the shares of the voxels are {share.tolist()}')
-    return ((1 - share)/share).sqrt().clamp(1, LARGEST_POS_WEIGHT)
+    if ((share <= 0) | (share >= 1)).any():
+        told = f'each structure must be somewhere and not everywhere, but the shares of the voxels are {share.tolist()}'
+        raise ValueError(told)
+    ratio = (1 - share)/share
+    return ratio.sqrt().clamp(1, LARGEST_POS_WEIGHT)
 
 # %% ../nbs/08_loss.ipynb #b0140bfa
 CONVICTION = 0.99
+
+def _in_double(*tensors:Tensor) -> list[Tensor]: # or what can become one
+    "The same numbers in float64."
+    return [torch.as_tensor(tensor, dtype=torch.float64) for tensor in tensors]
 
 def marking_loss(
     share:Tensor, # (S,) share of voxels that belong to each structure
@@ -76,22 +89,26 @@ def marking_loss(
     pos_weight:Tensor, # (S,)
 ) -> float:
     "The loss of a mask of yes and no, each voxel with 99 % conviction."
-    share, marked, hit, pos_weight = (torch.as_tensor(t, dtype=torch.float64) for t in (share, marked, hit, pos_weight))
+    share, marked, hit, pos_weight = _in_double(share, marked, hit, pos_weight)
     sure, unsure = -math.log(CONVICTION), -math.log(1 - CONVICTION)
-    missed, false, right = share - hit, marked - hit, 1 - share - marked + hit
+    missed, false = share - hit, marked - hit
+    right = 1 - share - marked + hit
     entropy = pos_weight*(hit*sure + missed*unsure) + false*unsure + right*sure
     overlap = CONVICTION*hit + (1 - CONVICTION)*missed
     size = CONVICTION*marked + (1 - CONVICTION)*(1 - marked) + share
     return (entropy + 1 - 2*overlap/size).mean().item()
 
+# %% ../nbs/08_loss.ipynb #8f53e1a0
 def reference_losses(
     share:Tensor, # (S,) share of voxels that belong to each structure
     pos_weight:Tensor, # (S,)
 ) -> dict[str, float]: # loss of each way of doing nothing
-    "The loss of predictions that ignore the image: nowhere, everywhere, and the constant probability that is best for the cross-entropy."
-    share, pos_weight = (torch.as_tensor(t, dtype=torch.float64) for t in (share, pos_weight))
+    "The loss of predictions that ignore the image: nowhere, everywhere, and the best constant for the cross-entropy."
+    share, pos_weight = _in_double(share, pos_weight)
     best = pos_weight*share/(pos_weight*share + 1 - share) # minimises the weighted cross-entropy
     entropy = -(pos_weight*share*best.log() + (1 - share)*(1 - best).log())
     constant = (entropy + 1 - 2*best*share/(best + share)).mean().item()
     zero, one = torch.zeros_like(share), torch.ones_like(share)
-    return dict(nowhere=marking_loss(share, zero, zero, pos_weight), everywhere=marking_loss(share, one, share, pos_weight), constant=constant)
+    nowhere = marking_loss(share, zero, zero, pos_weight)
+    everywhere = marking_loss(share, one, share, pos_weight)
+    return dict(nowhere=nowhere, everywhere=everywhere, constant=constant)

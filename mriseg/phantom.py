@@ -19,90 +19,144 @@ from .volume import Examination, Volume, reorient, write_volume
 FIELD_OF_VIEW = np.array([160., 192., 160.]) # mm along the patient's right, front and top
 
 def _places(shape:tuple[int, int, int]) -> np.ndarray: # (3, I, J, K) mm from the middle of the head, RAS
+    "Where the voxels of the field of view lie."
     axes = [(np.arange(n) + 0.5)*(view/n) - view/2 for n, view in zip(shape, FIELD_OF_VIEW)]
     return np.stack(np.meshgrid(*axes, indexing='ij')).astype(np.float32)
 
-def _smooth_noise(rng:np.random.Generator, shape:tuple[int, int, int], scale:float) -> np.ndarray:
+def _smooth_noise(
+    rng:np.random.Generator,
+    shape:tuple[int, int, int], # voxels along right, front and top
+    scale:float, # mm
+) -> np.ndarray: # (I, J, K) float32
     "Random hills and valleys about `scale` mm across, of mean 0 and standard deviation 1, the same at every sampling."
-    noise = rng.standard_normal(np.ceil(FIELD_OF_VIEW/scale).astype(int) + 3).astype(np.float32)
+    counts = np.ceil(FIELD_OF_VIEW/scale).astype(int) + 3
+    noise = rng.standard_normal(counts).astype(np.float32)
     for n, view in zip(shape, FIELD_OF_VIEW): # each pass spreads the first axis and puts it last
         knots = (np.arange(noise.shape[0]) - 1)*scale
-        nearness = np.exp(-2*(((np.arange(n) + 0.5)*(view/n))[:, None]/scale - knots/scale)**2)
-        noise = np.tensordot(noise, (nearness/np.linalg.norm(nearness, axis=1, keepdims=True)).astype(np.float32), (0, 1))
+        places = (np.arange(n) + 0.5)*(view/n)
+        nearness = np.exp(-2*(places[:, None]/scale - knots/scale)**2)
+        weights = nearness/np.linalg.norm(nearness, axis=1, keepdims=True)
+        noise = np.tensordot(noise, weights.astype(np.float32), (0, 1))
     return noise
 
 # %% ../nbs/03_phantom.ipynb #d1ba98d9
 BACKGROUND, FLUID, GREY, WHITE = range(4)
 
-def _ellipsoid(places:np.ndarray, centre:tuple, axes:tuple) -> np.ndarray:
-    "Squared distance from the centre in units of the half axes (mm): below 1 is inside. Both sides of the head alike."
+def _ellipsoid(
+    places:np.ndarray, # (3, I, J, K) mm
+    centre:tuple[float, float, float], # mm
+    axes:tuple[float, float, float], # half axes in mm
+) -> np.ndarray: # (I, J, K)
+    "Squared distance from the centre in units of the half axes: below 1 is inside. Both sides of the head alike."
     mirrored = np.stack([np.abs(places[0]), places[1], places[2]])
     return sum(((p - c)/a)**2 for p, c, a in zip(mirrored, centre, axes))
 
-def _anatomy(rng:np.random.Generator, shape:tuple[int, int, int]) -> np.ndarray: # (I, J, K), one of the four tissues
-    size = rng.uniform(0.92, 1.04, 3)
-    bend = 2*np.stack([_smooth_noise(rng, shape, 60) for _ in range(3)])
-    places = _places(shape)/size[:, None, None, None].astype(np.float32) + bend
-    x, y, z = np.abs(places[0]), places[1], places[2]
+def _brain(
+    places:np.ndarray, # (3, I, J, K) mm
+    folds:np.ndarray, # (I, J, K) small in the furrows of the surface
+) -> np.ndarray: # (I, J, K), one of the four tissues
+    "Cerebrum, small brain and brain stem, without what lies within them."
+    x, z = np.abs(places[0]), places[2]
     radius = np.sqrt(_ellipsoid(places, (0, 0, -5), (66, 82, 68)))
     depth = np.minimum((1 - radius)*70, z + 34) # mm under the surface of the cerebrum, whose base is flat
     small_brain = np.sqrt(_ellipsoid(places, (14, -50, -42), (34, 27, 20)))
     stem = _ellipsoid(places, (0, -18, -45), (11, 12, 30)) < 1
+    cortex = (depth < 5.5) | (folds < 0.65) & (depth < 20) | (x < 5) & (z > 12)
+    sulci = (folds < 0.22) & (depth < 16)
+    cleft = (x < 1.5) & (z > 12)
 
-    folds = np.abs(_smooth_noise(rng, shape, 13))
-    sulci, cleft = (folds < 0.22) & (depth < 16), (x < 1.5) & (z > 12)
-    tissue = np.full(shape, BACKGROUND, np.uint8)
+    tissue = np.full(folds.shape, BACKGROUND, np.uint8)
     tissue[small_brain < 1] = GREY
     tissue[(small_brain < 0.85) & (folds > 0.5)] = WHITE
     tissue[depth > 0] = WHITE
-    tissue[(depth > 0) & ((depth < 5.5) | (folds < 0.65) & (depth < 20) | (x < 5) & (z > 12))] = GREY
+    tissue[(depth > 0) & cortex] = GREY
     tissue[(depth > 0) & ((depth < 1.5) | sulci | cleft)] = FLUID
     tissue[stem] = WHITE
-    for centre, axes in [((11, -10, 2), (8, 13, 8)), ((25, 4, 0), (6, 16, 9)), ((13, 20, 6), (5, 9, 7))]:
-        tissue[_ellipsoid(places, centre, axes) < 1] = GREY # thalamus, putamen, head of the caudate
+    return tissue
+
+# %% ../nbs/03_phantom.ipynb #5b20f8d3
+_NUCLEI = (
+    ((11, -10, 2), (8, 13, 8)), # thalamus
+    ((25, 4, 0), (6, 16, 9)), # putamen
+    ((13, 20, 6), (5, 9, 7)), # head of the caudate
+)
+_VENTRICLES = (
+    ((9, 6, 14), (6, 27, 8)),
+    ((17, -28, 8), (6, 20, 9)),
+    ((0, -4, 2), (2.5, 14, 8)),
+)
+
+def _anatomy(rng:np.random.Generator, shape:tuple[int, int, int]) -> np.ndarray: # (I, J, K), one of the four tissues
+    "The tissue of each voxel of a head, a bit different for everybody."
+    size = rng.uniform(0.92, 1.04, 3)
+    bend = 2*np.stack([_smooth_noise(rng, shape, 60) for _ in range(3)])
+    places = _places(shape)/size[:, None, None, None].astype(np.float32) + bend
+    folds = np.abs(_smooth_noise(rng, shape, 13))
+    tissue = _brain(places, folds)
+    for centre, axes in _NUCLEI:
+        tissue[_ellipsoid(places, centre, axes) < 1] = GREY
     width = rng.uniform(0.7, 1.5) # ventricles differ more than anything else between people
-    for centre, axes in [((9, 6, 14), (6, 27, 8)), ((17, -28, 8), (6, 20, 9)), ((0, -4, 2), (2.5, 14, 8))]:
-        tissue[_ellipsoid(places, centre, (axes[0]*width, axes[1], axes[2]*width)) < 1] = FLUID
+    for centre, (across, along, up) in _VENTRICLES:
+        tissue[_ellipsoid(places, centre, (across*width, along, up*width)) < 1] = FLUID
     return tissue
 
 # %% ../nbs/03_phantom.ipynb #14597c53
 NECROSIS, OEDEMA, ENHANCING = 1, 2, 4
 
-def _lesion(rng:np.random.Generator, tissue:np.ndarray) -> tuple[np.ndarray, np.ndarray]: # distance field; labels
+def _lesion(
+    rng:np.random.Generator,
+    tissue:np.ndarray, # (I, J, K)
+) -> tuple[np.ndarray, np.ndarray]: # (I, J, K) each: distance field; labels
     "One tumour at a random place in the brain: a field that is 1 at its margin, and BraTS labels."
     places = _places(tissue.shape)
     inner = np.argwhere((tissue == WHITE) & (places[2] > -25))
-    centre = places[(slice(None), *inner[rng.integers(len(inner))])]
+    i, j, k = inner[rng.integers(len(inner))]
+    centre = places[:, i, j, k]
     reach = rng.uniform(8, 30)*rng.uniform(0.75, 1.3, 3) # half axes in mm
     field = np.sqrt(sum(((p - c)/r)**2 for p, c, r in zip(places, centre, reach)))
-    field += 0.22*_smooth_noise(rng, tissue.shape, 14) + 0.10*_smooth_noise(rng, tissue.shape, 7) + 0.2*(tissue == GREY)
+    hills = 0.22*_smooth_noise(rng, tissue.shape, 14) + 0.10*_smooth_noise(rng, tissue.shape, 7)
+    field += hills + 0.2*(tissue == GREY)
     label = np.where(field < 1, OEDEMA, 0).astype(np.uint8)
     if reach.mean() > 12:
         rim = rng.uniform(0.45, 0.65)
         label[field < rim] = ENHANCING
         label[field < 0.6*rim] = NECROSIS
-    label[np.isin(tissue, (BACKGROUND, FLUID)) & (label != NECROSIS) | (tissue == BACKGROUND)] = 0
+    spared = np.isin(tissue, (BACKGROUND, FLUID)) & (label != NECROSIS)
+    label[spared | (tissue == BACKGROUND)] = 0
     return field, label
 
 # %% ../nbs/03_phantom.ipynb #2417d091
 CONTRASTS = dict( # brightness of: fluid, grey matter, white matter, necrosis, oedema, enhancing rim
-    t1=(0.25, 0.60, 0.85, 0.40, 0.58, 0.62), t1ce=(0.25, 0.62, 0.85, 0.38, 0.56, 1.25),
-    t2=(1.00, 0.62, 0.48, 0.92, 0.88, 0.72), flair=(0.18, 0.66, 0.56, 0.55, 0.98, 0.85))
+    t1=(0.25, 0.60, 0.85, 0.40, 0.58, 0.62),
+    t1ce=(0.25, 0.62, 0.85, 0.38, 0.56, 1.25),
+    t2=(1.00, 0.62, 0.48, 0.92, 0.88, 0.72),
+    flair=(0.18, 0.66, 0.56, 0.55, 0.98, 0.85),
+)
 
-def _scan(rng:np.random.Generator, sequence:str, tissue:np.ndarray, fields:list, labels:list) -> np.ndarray:
-    "What a scanner would make of this anatomy in one sequence, in its own arbitrary units, int16."
-    fluid, grey, white, *lesion_tones = np.array(CONTRASTS[sequence])*rng.normal(1, 0.04, 6)
+def _scan(
+    rng:np.random.Generator,
+    sequence:str, # a name in `CONTRASTS`
+    tissue:np.ndarray, # (I, J, K)
+    fields:list[np.ndarray], # of each lesion
+    labels:list[np.ndarray], # of each lesion
+) -> np.ndarray: # (I, J, K) int16
+    "What a scanner would make of this anatomy in one sequence, in its own arbitrary units."
+    brightness = np.array(CONTRASTS[sequence])*rng.normal(1, 0.04, 6)
+    fluid, grey, white, necrosis, oedema, enhancing = brightness
     image = np.array([0, fluid, grey, white], np.float32)[tissue]
     strength = rng.uniform(0.65, 1.1)
+    tones = {OEDEMA: oedema, ENHANCING: enhancing, NECROSIS: necrosis}
     for field, label in zip(fields, labels):
-        for value, tone in zip((OEDEMA, ENHANCING, NECROSIS), np.array(lesion_tones)[[1, 2, 0]]):
+        for value, tone in tones.items():
             soft = expit((1 - field)/0.06) if value == OEDEMA else 1.
             image += np.where(label == value, soft*strength*(tone - image), 0)
     image *= 1 + 0.06*_smooth_noise(rng, tissue.shape, 20) # brain isn't uniform
-    image = gaussian_filter(image, 0.5)*np.exp(0.12*_smooth_noise(rng, tissue.shape, 90))
+    coil = np.exp(0.12*_smooth_noise(rng, tissue.shape, 90))
+    image = gaussian_filter(image, 0.5)*coil
     noise = rng.normal(0, 0.035, (2, *tissue.shape)).astype(np.float32)
     image = np.hypot(image + noise[0], noise[1]) # magnitude images have Rician noise (Gudbjartsson and Patz 1995)
-    image = np.maximum(image*rng.uniform(200, 2000), 1) # a scanner's unit is anybody's guess; 0 is left to the background
+    unit = rng.uniform(200, 2000) # a scanner's is anybody's guess
+    image = np.maximum(image*unit, 1) # 0 is left to the background
     return np.where(tissue == BACKGROUND, 0, image).astype(np.int16)
 
 # %% ../nbs/03_phantom.ipynb #7360e1c7
@@ -113,7 +167,9 @@ def make_phantom(
     lesions:int|None=None, # how many; `None` draws 0 to 3
 ) -> Examination:
     "Make one phantom in memory; the same arguments always give the same bytes."
-    if min(shape) < 8: raise ValueError(f'a phantom needs at least 8 voxels along each axis, but the shape is {tuple(shape)}')
+    if min(shape) < 8:
+        told = f'a phantom needs at least 8 voxels along each axis, but the shape is {tuple(shape)}'
+        raise ValueError(told)
     rng = np.random.default_rng(seed)
     affine = np.diag([*FIELD_OF_VIEW/shape, 1.])
     affine[:3, 3] = _places(shape)[:, 0, 0, 0]
@@ -124,10 +180,14 @@ def make_phantom(
         field, label = _lesion(rng, tissue)
         fields.append(field)
         labels.append(label)
-    scans = {sequence: Volume(_scan(rng, sequence, tissue, fields, labels), affine) for sequence in CONTRASTS}
+    scans = {}
+    for sequence in CONTRASTS:
+        scan = _scan(rng, sequence, tissue, fields, labels)
+        scans[sequence] = reorient(Volume(scan, affine), 'LPS')
     label = np.zeros(shape, np.uint8)
-    for newer in labels: label[newer > 0] = newer[newer > 0]
-    return Examination(f'phantom_{seed}', {s: reorient(v, 'LPS') for s, v in scans.items()}, reorient(Volume(label, affine), 'LPS'))
+    for newer in labels:
+        label[newer > 0] = newer[newer > 0]
+    return Examination(f'phantom_{seed}', scans, reorient(Volume(label, affine), 'LPS'))
 
 # %% ../nbs/03_phantom.ipynb #6612b899
 def write_phantoms(
@@ -138,9 +198,13 @@ def write_phantoms(
     shape:tuple[int, int, int]=(64, 80, 48),
 ) -> Path: # the folder
     "Write a data set of phantoms in the layout of BraTS 2020."
-    if count > 9999: raise ValueError(f'at most 9999 phantoms have different seeds, but {count} were asked for')
+    if count > 9999:
+        told = f'at most 9999 phantoms have different seeds, but {count} were asked for'
+        raise ValueError(told)
     for number in range(1, count + 1):
-        phantom, case_id = make_phantom(10_000*seed + number, shape), f'BraTS20_Training_{number:03d}'
+        phantom = make_phantom(10_000*seed + number, shape)
+        case_id = f'BraTS20_Training_{number:03d}'
         for name, volume in dict(phantom.sequences, seg=phantom.label).items():
-            write_volume(Path(folder)/case_id/f'{case_id}_{name}.nii.gz', volume, 'mriseg phantom, not a person')
+            path = Path(folder)/case_id/f'{case_id}_{name}.nii.gz'
+            write_volume(path, volume, 'mriseg phantom, not a person')
     return Path(folder)

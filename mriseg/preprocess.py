@@ -21,7 +21,8 @@ from .volume import Examination, Volume, reorient, same_grid
 # %% ../nbs/05_preprocess.ipynb #0cdcc013
 def head_mask(examination:Examination) -> np.ndarray: # (I, J, K) yes/no
     "Voxels in which any sequence isn't exactly 0."
-    return reduce(np.logical_or, (volume.array != 0 for volume in examination.sequences.values()))
+    inside = (volume.array != 0 for volume in examination.sequences.values())
+    return reduce(np.logical_or, inside)
 
 # %% ../nbs/05_preprocess.ipynb #92434b98
 CLIP_PERCENTILES = (0.5, 99.5)
@@ -32,14 +33,18 @@ def z_score(
     dtype:type=np.float32, # of the outcome
 ) -> np.ndarray: # mean 0 and standard deviation 1 where the array isn't 0, and 0 where it is
     "Clip to percentiles of the head, then centre and scale by the head's mean and standard deviation."
-    turned = not array.flags.c_contiguous # NIfTI varies the first axis fastest, NumPy the last: read memory in its own order
+    # NIfTI varies the first axis fastest, NumPy the last: read memory in its own order
+    turned = not array.flags.c_contiguous
     array = array.T if turned else array
-    inside, scaled = array != 0, np.zeros(array.shape, dtype)
+    inside = array != 0
+    scaled = np.zeros(array.shape, dtype)
     values = array[inside]
     if values.size:
-        values = values.astype(np.float32).clip(*np.percentile(values, CLIP_PERCENTILES).astype(np.float32))
+        lowest, highest = np.percentile(values, CLIP_PERCENTILES).astype(np.float32)
+        values = values.astype(np.float32).clip(lowest, highest)
+        centre = np.float32(values.mean(dtype=np.float64))
         spread = values.std(dtype=np.float64)
-        scaled[inside] = (values - np.float32(values.mean(dtype=np.float64)))/np.float32(spread if spread > 0 else 1)
+        scaled[inside] = (values - centre)/np.float32(spread if spread > 0 else 1)
     return scaled.T if turned else scaled
 
 # %% ../nbs/05_preprocess.ipynb #c6ab2513
@@ -48,11 +53,19 @@ def structure_masks(
     structures:Mapping[str, Sequence[int]], # name: the labels that make it up
 ) -> list[np.ndarray]: # (I, J, K) yes/no each, in the order of the names
     "One mask per structure."
-    if not structures: raise ValueError('no structure was named; give at least one, such as whole_tumour=1,2,4')
-    return [reduce(np.logical_or, (label.array == value for value in labels)) for labels in structures.values()]
+    if not structures:
+        raise ValueError('no structure was named; give at least one, such as whole_tumour=1,2,4')
+    masks = []
+    for labels in structures.values():
+        parts = (label.array == value for value in labels)
+        masks.append(reduce(np.logical_or, parts))
+    return masks
 
 # %% ../nbs/05_preprocess.ipynb #08dc5399
-_RELEASES = ((3, 4, 'BraTS writes 3 for enhancing tumour from 2023 on'), (4, 3, 'BraTS wrote 4 for enhancing tumour up to 2021'))
+_RELEASES = (
+    (3, 4, 'BraTS writes 3 for enhancing tumour from 2023 on'),
+    (4, 3, 'BraTS wrote 4 for enhancing tumour up to 2021'),
+)
 
 def check_label_values(
     there:Mapping[str, set[int]], # the label values that occur, by case id
@@ -65,9 +78,12 @@ def check_label_values(
         odd = [case_id for case_id, values in there.items() if theirs in values and ours not in values]
         if both or not odd or theirs in named or ours not in named:
             continue
-        which = f'case {odd[0]}' if len(odd) == 1 else f'{len(odd)} cases ({", ".join(odd[:3])})'
-        told = f'the structures name the label {ours}, which does not occur in {which}, and not the label {theirs}, which does ({advice})'
-        raise ValueError(f'{told}; correct the label values of the structures, or bring those of all cases into line')
+        some = ', '.join(odd[:3])
+        which = f'case {some}' if len(odd) == 1 else f'{len(odd)} cases ({some})'
+        told = (f'the structures name the label {ours}, which does not occur in {which}, '
+                f'and not the label {theirs}, which does ({advice})')
+        todo = 'correct the label values of the structures, or bring those of all cases into line'
+        raise ValueError(f'{told}; {todo}')
 
 # %% ../nbs/05_preprocess.ipynb #201ac21b
 def true_masks(
@@ -75,24 +91,33 @@ def true_masks(
     structures:Mapping[str, Sequence[int]], # name: the labels that make it up
 ) -> dict[str, Volume]: # yes/no, by structure; none without a label
     "The masks that a label holds, by structure."
-    if not examination.label: return {}
-    check_label_values({examination.case_id: set(np.unique(examination.label.array).tolist())}, structures)
-    return {name: Volume(mask, examination.label.affine) for name, mask in zip(structures, structure_masks(examination.label, structures))}
+    if not examination.label:
+        return {}
+    label = examination.label
+    there = set(np.unique(label.array).tolist())
+    check_label_values({examination.case_id: there}, structures)
+    masks = structure_masks(label, structures)
+    return {name: Volume(mask, label.affine) for name, mask in zip(structures, masks)}
 
 # %% ../nbs/05_preprocess.ipynb #920493a1
 SPACING_TOLERANCE = 1.05 # as a ratio
 
-def slice_spacing(affine:np.ndarray) -> tuple[float, float]: # mm between pixel centres along H (to the right) and W (to the front)
+def slice_spacing(
+    affine:np.ndarray, # (4, 4)
+) -> tuple[float, float]: # mm between pixel centres along H (to the right) and W (to the front)
     "The spacing within axial slices of a volume that is stored in any orientation."
-    return reorient(Volume(np.empty((1, 1, 1), bool), affine)).spacing[:2]
+    voxel = Volume(np.empty((1, 1, 1), bool), affine)
+    return reorient(voxel).spacing[:2]
 
 def similar_spacing(a:Sequence[float], b:Sequence[float]) -> bool: # mm along H and W
     "Whether pixels are of about the same size."
-    return all(max(x, y)/min(x, y) <= SPACING_TOLERANCE for x, y in zip(a, b))
+    ratios = (max(one, other)/min(one, other) for one, other in zip(a, b))
+    return all(ratio <= SPACING_TOLERANCE for ratio in ratios)
 
 def usual_spacing(spacings:Sequence[tuple[float, float]]) -> tuple[float, float]: # mm; one that occurs, along each axis
     "The median spacing along H and along W."
-    return tuple(float(s) for s in np.quantile(spacings, 0.5, axis=0, method='inverted_cdf'))
+    median = np.quantile(spacings, 0.5, axis=0, method='inverted_cdf')
+    return tuple(float(mm) for mm in median)
 
 # %% ../nbs/05_preprocess.ipynb #a6f7b8e6
 def resample_slices(
@@ -105,11 +130,15 @@ def resample_slices(
     classes = stack.dtype.kind in 'iu'
     values = stack if classes else stack.astype(np.float32)
     for axis, ratio in enumerate(step, 1):
-        if ratio > 1 and not classes: values = gaussian_filter1d(values, (ratio - 1)/2, axis=axis, mode='nearest')
-    new = affine_transform(values, [1, *step], [0, *start], (len(stack), *size), order=0 if classes else 1, mode='nearest')
-    for axis, (ratio, begin, have, count) in enumerate(zip(step, start, stack.shape[1:], size), 1): # 0 beyond the outer edge of the outermost pixels
-        place = begin + ratio*np.arange(count)
-        np.moveaxis(new, axis, 0)[(place < -0.5) | (place > have - 0.5)] = 0
+        if ratio > 1 and not classes:
+            values = gaussian_filter1d(values, (ratio - 1)/2, axis=axis, mode='nearest')
+    shape = (len(stack), *size)
+    order = 0 if classes else 1
+    new = affine_transform(values, [1, *step], [0, *start], shape, order=order, mode='nearest')
+    for axis, (ratio, begin) in enumerate(zip(step, start), 1):
+        place = begin + ratio*np.arange(new.shape[axis])
+        beyond = (place < -0.5) | (place > stack.shape[axis] - 0.5) # the outer edge of the outermost pixels
+        np.moveaxis(new, axis, 0)[beyond] = 0
     return new >= 0.5 if stack.dtype == bool else new.astype(stack.dtype)
 
 # %% ../nbs/05_preprocess.ipynb #1813fe88
@@ -123,23 +152,35 @@ class Placement:
     size: tuple[int, int] # (H, W) in pixels; may reach beyond the volume
 
     @property
-    def step(self) -> tuple[float, float]: # pixels measured in the case's own voxels; exactly 1 where nothing is resampled
+    def step(self) -> tuple[float, float]: # pixels measured in own voxels; exactly 1 where nothing is resampled
         return tuple(new/own for new, own in zip(self.spacing, slice_spacing(self.affine)))
 
     @property
     def depth(self) -> int: # number of slices, K
-        return reorient(Volume(np.broadcast_to(False, self.shape), self.affine)).shape[2]
+        return reorient(self._grid).shape[2]
+
+    @property
+    def _grid(self) -> Volume: # the case's own, without values
+        return Volume(np.broadcast_to(False, self.shape), self.affine)
 
     def widened(self, size:tuple[int, int]) -> 'Placement':
         "A larger box with the same middle."
-        if any(s < own for s, own in zip(size, self.size)): raise ValueError(f'the head measures {self.size[0]}×{self.size[1]} pixels and does not fit into a box of {size[0]}×{size[1]}; use a larger box')
-        return replace(self, size=size, corner=tuple(c - (s - own)//2 for c, s, own in zip(self.corner, size, self.size)))
+        if any(s < own for s, own in zip(size, self.size)):
+            told = (f'the head measures {self.size[0]}×{self.size[1]} pixels '
+                    f'and does not fit into a box of {size[0]}×{size[1]}; use a larger box')
+            raise ValueError(told)
+        corner = tuple(begin - (s - own)//2 for begin, s, own in zip(self.corner, size, self.size))
+        return replace(self, size=size, corner=corner)
 
     def cut(self, volume:Volume) -> np.ndarray: # (K, H, W), of the volume's type
-        "The box as a stack of axial slices, 0 where it reaches beyond the volume. Integers are taken for classes: give images as floats."
-        if not same_grid(volume, Volume(np.broadcast_to(False, self.shape), self.affine)): raise ValueError(f'{volume} does not lie on the grid that this placement was made for, {self.shape}')
+        "The box as axial slices, 0 where it reaches beyond the volume; integers are classes, so give images as floats."
+        if not same_grid(volume, self._grid):
+            told = f'{volume} does not lie on the grid that this placement was made for, {self.shape}'
+            raise ValueError(told)
         stack = np.moveaxis(reorient(volume).array, 2, 0)
-        if self.step != (1, 1): return resample_slices(stack, self.step, tuple((c + 0.5)*step - 0.5 for c, step in zip(self.corner, self.step)), self.size)
+        if self.step != (1, 1):
+            start = tuple((begin + 0.5)*step - 0.5 for begin, step in zip(self.corner, self.step))
+            return resample_slices(stack, self.step, start, self.size)
         slices = np.zeros((len(stack), *self.size), stack.dtype)
         inside, box = self._overlap(stack.shape[1:])
         slices[:, *box] = stack[:, *inside]
@@ -149,44 +190,78 @@ class Placement:
         "Put a stack of slices (K, H, W) back where it was cut from, with 0 around it."
         own = Volume(np.zeros(self.shape, slices.dtype), self.affine)
         stack = np.moveaxis(reorient(own).array, 2, 0) # a view of own.array: what is written here lies there
-        if slices.shape != (len(stack), *self.size): raise ValueError(f'a stack of {(len(stack), *self.size)} is needed here, but this one is {slices.shape}')
+        needed = (len(stack), *self.size)
+        if slices.shape != needed:
+            told = f'a stack of {needed} is needed here, but this one is {slices.shape}'
+            raise ValueError(told)
         if self.step == (1, 1):
             inside, box = self._overlap(stack.shape[1:])
             stack[:, *inside] = slices[:, *box]
-        else: stack[...] = resample_slices(slices, tuple(1/step for step in self.step), tuple(0.5/step - 0.5 - c for c, step in zip(self.corner, self.step)), stack.shape[1:])
+        else:
+            back = tuple(1/step for step in self.step)
+            start = tuple(0.5/step - 0.5 - begin for begin, step in zip(self.corner, self.step))
+            stack[...] = resample_slices(slices, back, start, stack.shape[1:])
         return own
 
-    def _overlap(self, upright:tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]: # what box and volume share, counted in each
-        spans = [(max(c, 0), min(c + s, n)) for c, s, n in zip(self.corner, self.size, upright)]
-        return tuple(slice(a, b) for a, b in spans), tuple(slice(a - c, b - c) for (a, b), c in zip(spans, self.corner))
+    def _overlap(
+        self,
+        upright:tuple[int, int], # (H, W) of the volume
+    ) -> tuple[tuple[slice, slice], tuple[slice, slice]]: # counted in the volume, and in the box
+        "What box and volume share."
+        inside, box = [], []
+        for begin, size, n in zip(self.corner, self.size, upright):
+            first, end = max(begin, 0), min(begin + size, n)
+            inside.append(slice(first, end))
+            box.append(slice(first - begin, end - begin))
+        return tuple(inside), tuple(box)
 
 # %% ../nbs/05_preprocess.ipynb #e496cad1
+def _seen_from_above(examination:Examination) -> np.ndarray: # (H, W) yes/no
+    "Where head or label lie in any axial slice."
+    wanted = head_mask(examination)
+    if examination.label:
+        wanted = wanted | (examination.label.array > 0)
+    if not wanted.any():
+        told = (f'case {examination.case_id}: every voxel of every sequence is 0, so there is no head to find; '
+                'leave the case out')
+        raise ValueError(told)
+    upright = reorient(Volume(wanted, examination.grid.affine)).array
+    return upright.any(axis=2)
+
 def place_head(
     examination:Examination,
     spacing:tuple[float, float]|None=None, # mm that the slices shall have along H and W; `None` keeps the case's own
 ) -> Placement:
     "The smallest box around the head (and around the label, if there is one) from which slices are cut."
-    wanted, grid = head_mask(examination), examination.grid
-    if examination.label: wanted = wanted | (examination.label.array > 0)
-    if not wanted.any(): raise ValueError(f'case {examination.case_id}: every voxel of every sequence is 0, so there is no head to find; leave the case out')
+    seen, grid = _seen_from_above(examination), examination.grid
     own = slice_spacing(grid.affine)
-    if spacing is None or similar_spacing(own, spacing): spacing = own
-    upright = reorient(Volume(wanted, grid.affine)).array
-    seen = upright.any(axis=2) # from above
-    spans = [np.flatnonzero(seen.any(axis=axis))[[0, -1]] for axis in (1, 0)]
-    edges = [(math.floor(first*(mm/new)), math.ceil((last + 1)*(mm/new))) for (first, last), mm, new in zip(spans, own, spacing)]
-    return Placement(grid.shape, grid.affine, tuple(spacing), tuple(a for a, _ in edges), tuple(b - a for a, b in edges))
+    if spacing is None or similar_spacing(own, spacing):
+        spacing = own
+    corner, size = [], []
+    for axis, mm, new in zip((1, 0), own, spacing):
+        first, last = np.flatnonzero(seen.any(axis=axis))[[0, -1]]
+        begin, end = math.floor(first*(mm/new)), math.ceil((last + 1)*(mm/new))
+        corner.append(begin)
+        size.append(end - begin)
+    return Placement(grid.shape, grid.affine, tuple(spacing), tuple(corner), tuple(size))
 
 # %% ../nbs/05_preprocess.ipynb #82a167a4
 SIDE_MULTIPLE = 32 # five poolings halve a side five times
 
 def shared_size(sizes:Sequence[tuple[int, int]]) -> tuple[int, int]: # (H, W)
     "The smallest size with sides that are multiples of 32 into which every one of the sizes fits."
-    return tuple(int(-(-max(side)//SIDE_MULTIPLE)*SIDE_MULTIPLE) for side in zip(*sizes))
+    largest = [max(side) for side in zip(*sizes)]
+    return tuple(int(-(-side//SIDE_MULTIPLE)*SIDE_MULTIPLE) for side in largest)
 
 # %% ../nbs/05_preprocess.ipynb #072fb973
-def _normalised(volume:Volume, placement:Placement, dtype:type) -> np.ndarray: # (K, H, W)
-    if placement.step == (1, 1): return z_score(placement.cut(volume), dtype=dtype) # the box holds the whole head, so this is the same, and less work
+def _normalised(
+    volume:Volume,
+    placement:Placement,
+    dtype:type, # of the outcome, where nothing is resampled
+) -> np.ndarray: # (K, H, W)
+    "One sequence, its z-score cut into axial slices."
+    if placement.step == (1, 1): # the box holds the whole head, so this is the same, and less work
+        return z_score(placement.cut(volume), dtype=dtype)
     return placement.cut(Volume(z_score(volume.array), volume.affine))
 
 def network_images(
@@ -197,6 +272,8 @@ def network_images(
     dtype:type=np.float32,
 ) -> np.ndarray: # (K, C, H, W)
     "Z-score each sequence and cut it into axial slices, one channel per sequence."
-    images = np.empty((placement.depth, len(sequences), *placement.size), dtype)
-    for channel, name in enumerate(sequences): images[:, channel] = _normalised(examination.sequences[name], placement, dtype)
+    shape = (placement.depth, len(sequences), *placement.size)
+    images = np.empty(shape, dtype)
+    for channel, name in enumerate(sequences):
+        images[:, channel] = _normalised(examination.sequences[name], placement, dtype)
     return images

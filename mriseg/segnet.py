@@ -30,12 +30,14 @@ def scatter_unpool(
 ) -> Tensor: # (B, C, H, W)
     "Put each value back where its maximum was found, with 0 everywhere else."
     empty = pooled.new_zeros(*pooled.shape[:2], size[0]*size[1])
-    return empty.scatter(2, indices.flatten(2), pooled.flatten(2)).unflatten(2, tuple(size))
+    filled = empty.scatter(2, indices.flatten(2), pooled.flatten(2))
+    return filled.unflatten(2, tuple(size))
 
 # %% ../nbs/07_segnet.ipynb #8fba9427
 def has_native_unpooling(device:torch.device) -> bool:
     "Whether this version of PyTorch unpools on `device` with an operator of its own."
-    return device.type != 'mps' or tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 10)
+    version = tuple(map(int, torch.__version__.split('.')[:2]))
+    return device.type != 'mps' or version >= (2, 10)
 
 def unpool(
     pooled:Tensor, # (B, C, h, w)
@@ -43,18 +45,25 @@ def unpool(
     size:tuple[int, int], # (H, W) of the map that was pooled
 ) -> Tensor: # (B, C, H, W)
     "Put each value back where its maximum was found, by PyTorch's own operator where there is one."
-    if torch.compiler.is_exporting() or not has_native_unpooling(pooled.device): return scatter_unpool(pooled, indices, size)
+    if torch.compiler.is_exporting() or not has_native_unpooling(pooled.device):
+        return scatter_unpool(pooled, indices, size)
     return F.max_unpool2d(pooled, indices, kernel_size=2, output_size=tuple(size))
 
 # %% ../nbs/07_segnet.ipynb #3982c49d
-def convolution_block(inputs:int, outputs:int, kernel_size:int=3) -> nn.Sequential: # (B, inputs, H, W) to (B, outputs, H, W)
+def convolution_block(
+    inputs:int, # channels that it takes
+    outputs:int, # channels that it gives
+    kernel_size:int=3, # pixels, odd
+) -> nn.Sequential: # (B, inputs, H, W) to (B, outputs, H, W)
     "Convolution, batch normalisation and ReLU, at unchanged size."
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size//2, bias=False), # the normalisation has a bias
-                         nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    padding = kernel_size//2
+    convolution = nn.Conv2d(inputs, outputs, kernel_size, padding=padding, bias=False) # the normalisation has a bias
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 def stage(channels:list[int], kernel_size:int=3) -> nn.Sequential:
     "Convolution blocks one after another: from channels[0] to channels[1] to … to channels[-1]."
-    return nn.Sequential(*[convolution_block(a, b, kernel_size) for a, b in zip(channels, channels[1:])])
+    pairs = zip(channels, channels[1:])
+    return nn.Sequential(*[convolution_block(inputs, outputs, kernel_size) for inputs, outputs in pairs])
 
 # %% ../nbs/07_segnet.ipynb #d51d3c75
 @dataclass(frozen=True)
@@ -68,41 +77,73 @@ class SegNetConfig:
     dropout: float = 0. # share of features switched off in training, in the deeper half of the stages
 
     def __post_init__(self):
-        for name in ('widths', 'depths'): object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.widths) != len(self.depths): raise ValueError(f'widths {self.widths} and depths {self.depths} must have one number per stage each')
-        if not self.widths or min(self.input_channels, self.output_channels, *self.widths, *self.depths) < 1:
-            raise ValueError(f'channels, widths and depths must be at least 1 in {self}')
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0: raise ValueError(f'the kernel size must be odd to keep the size of the picture, but it is {self.kernel_size}')
-        if not 0 <= self.dropout < 1: raise ValueError(f'dropout is a share from 0 to below 1, but it is {self.dropout}')
+        for name in ('widths', 'depths'):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.widths) != len(self.depths):
+            told = f'widths {self.widths} and depths {self.depths} must have one number per stage each'
+            raise ValueError(told)
+        counts = (self.input_channels, self.output_channels, *self.widths, *self.depths)
+        if not self.widths or min(counts) < 1:
+            told = f'channels, widths and depths must be at least 1 in {self}'
+            raise ValueError(told)
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            told = f'the kernel size must be odd to keep the size of the picture, but it is {self.kernel_size}'
+            raise ValueError(told)
+        if not 0 <= self.dropout < 1:
+            told = f'dropout is a share from 0 to below 1, but it is {self.dropout}'
+            raise ValueError(told)
 
-PRESET_WIDTHS = dict(paper=(64, 128, 256, 512, 512), medium=(32, 64, 128, 256, 256), small=(16, 32, 64, 128, 128))
+# %% ../nbs/07_segnet.ipynb #f06b41c8
+PRESET_WIDTHS = dict(
+    paper=(64, 128, 256, 512, 512),
+    medium=(32, 64, 128, 256, 256),
+    small=(16, 32, 64, 128, 128),
+)
 
-def preset_config(preset:str, *, input_channels:int, output_channels:int) -> SegNetConfig:
+def preset_config(
+    preset:str, # a name in `PRESET_WIDTHS`
+    *,
+    input_channels:int, # one per sequence
+    output_channels:int, # one per structure
+) -> SegNetConfig:
     "The configuration of a named preset, for a number of sequences and structures."
-    if preset not in PRESET_WIDTHS: raise ValueError(f"there is no preset '{preset}'; use one of {', '.join(PRESET_WIDTHS)}")
+    if preset not in PRESET_WIDTHS:
+        there = ', '.join(PRESET_WIDTHS)
+        told = f"there is no preset '{preset}'; use one of {there}"
+        raise ValueError(told)
     return SegNetConfig(input_channels, output_channels, PRESET_WIDTHS[preset])
 
 # %% ../nbs/07_segnet.ipynb #33bae238
 class SegNet(nn.Module):
     "SegNet for images (B, C, H, W): logits (B, S, H, W), one channel per structure."
+
     def __init__(self, config:SegNetConfig):
         super().__init__()
         self.config = config
         widths, depths, kernel = config.widths, config.depths, config.kernel_size
-        before = (config.input_channels, *widths) # channels that reach each encoder stage
-        self.encoder = nn.ModuleList(stage([b, *[w]*d], kernel) for b, w, d in zip(before, widths, depths))
-        after = (widths[0], *widths) # channels that leave each decoder stage, outermost first
-        inner = [stage([*[w]*d, a], kernel) for a, w, d in zip(after[1:], widths[1:], depths[1:])]
-        self.decoder = nn.ModuleList([*reversed(inner), stage([widths[0]]*depths[0], kernel)])
+        reaching = (config.input_channels, *widths) # channels that reach each encoder stage
+        encoder = [[inputs, *[width]*depth] for inputs, width, depth in zip(reaching, widths, depths)]
+        self.encoder = nn.ModuleList(stage(channels, kernel) for channels in encoder)
+        # each decoder stage leaves as many channels as the next one outwards has; the outermost first
+        decoder = [[*[width]*depth, outputs] for outputs, width, depth in zip(widths, widths[1:], depths[1:])]
+        inner = [stage(channels, kernel) for channels in decoder]
+        outermost = stage([widths[0]]*depths[0], kernel)
+        self.decoder = nn.ModuleList([*reversed(inner), outermost])
         self.head = nn.Conv2d(widths[0], config.output_channels, kernel, padding=kernel//2)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d): nn.init.kaiming_normal_(module.weight, nonlinearity='relu') # He et al. 2015
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity='relu') # He et al. 2015
+
+    def _check(self, images:Tensor) -> None:
+        "Refuse images of another shape than this network takes."
+        channels, smallest = self.config.input_channels, 2**len(self.encoder)
+        if images.ndim != 4 or images.shape[1] != channels or min(images.shape[2:]) < smallest:
+            told = (f'this network takes images (B, {channels}, H, W) with one channel per sequence '
+                    f'and sides of at least {smallest}, but was given {tuple(images.shape)}')
+            raise ValueError(told)
 
     def forward(self, images:Tensor) -> Tensor:
-        smallest = 2**len(self.encoder)
-        if images.ndim != 4 or images.shape[1] != self.config.input_channels or min(images.shape[2:]) < smallest:
-            raise ValueError(f'this network takes images (B, {self.config.input_channels}, H, W) with one channel per sequence and sides of '
-                             f'at least {smallest}, but was given {tuple(images.shape)}')
+        self._check(images)
         features, notes, stages = images, [], len(self.encoder)
         for level, encode in enumerate(self.encoder):
             features = encode(features)
@@ -111,13 +152,16 @@ class SegNet(nn.Module):
             features = self.drop(features, level)
             notes.append((indices, size))
         for level, decode in zip(reversed(range(stages)), self.decoder):
-            features = self.drop(decode(unpool(features, *notes.pop())), level)
+            features = decode(unpool(features, *notes.pop()))
+            features = self.drop(features, level)
         return self.head(features)
 
     def drop(self, features:Tensor, level:int) -> Tensor:
         "Dropout, in the deeper half of the stages."
         central = level >= len(self.encoder)//2
-        return F.dropout(features, self.config.dropout, self.training) if central and self.config.dropout else features
+        if not central or not self.config.dropout:
+            return features
+        return F.dropout(features, self.config.dropout, self.training)
 
 # %% ../nbs/07_segnet.ipynb #e30d22cf
 @dataclass(frozen=True)
@@ -129,20 +173,36 @@ class StageCost:
     parameters: int
     gflop: float # billions of multiplications and additions, forward
 
+def _named_stages(network:SegNet) -> dict[str, nn.Module]: # 'encoder.0', …, 'decoder.0', …, 'head'
+    "The stages of a network in the order in which images pass them."
+    stages = {}
+    for part in ('encoder', 'decoder'):
+        for n, stage in enumerate(getattr(network, part)):
+            stages[f'{part}.{n}'] = stage
+    return stages | dict(head=network.head)
+
+# %% ../nbs/07_segnet.ipynb #5e7f12b9
 def stage_costs(
     config:SegNetConfig,
     size:tuple[int, int], # (H, W) of a slice
 ) -> list[StageCost]:
     "Shape, parameters and arithmetic of each stage, without computing anything."
     from torch.utils.flop_counter import FlopCounterMode # slow to import
-    with torch.device('meta'): network, images = SegNet(config), torch.empty(1, config.input_channels, *size)
-    stages = {f'{part}.{n}': stage for part in ('encoder', 'decoder') for n, stage in enumerate(getattr(network, part))} | dict(head=network.head)
-    shapes = {}
-    for name, stage in stages.items(): stage.register_forward_hook(lambda _, inputs, output, name=name: shapes.update({name: output.shape}))
-    with FlopCounterMode(display=False) as counter: network.eval()(images)
+    with torch.device('meta'):
+        network, images = SegNet(config), torch.empty(1, config.input_channels, *size)
+    stages, shapes = _named_stages(network), {}
+    for name, stage in stages.items():
+        stage.register_forward_hook(lambda _, inputs, output, name=name: shapes.update({name: output.shape}))
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(images)
     flops = counter.get_flop_counts()
-    return [StageCost(name, shapes[name][1], tuple(shapes[name][2:]), sum(p.numel() for p in stage.parameters()), sum(flops[f'SegNet.{name}'].values())/1e9)
-            for name, stage in stages.items()]
+    costs = []
+    for name, stage in stages.items():
+        _, channels, *place = shapes[name]
+        parameters = sum(parameter.numel() for parameter in stage.parameters())
+        flop = sum(flops[f'SegNet.{name}'].values())
+        costs.append(StageCost(name, channels, tuple(place), parameters, flop/1e9))
+    return costs
 
 # %% ../nbs/07_segnet.ipynb #0648153f
 def fold_batch_norm(
@@ -151,6 +211,10 @@ def fold_batch_norm(
     "A copy of a network, for prediction only, with each normalisation made part of the convolution before it."
     folded = copy.deepcopy(network).eval()
     for block in folded.modules():
-        if isinstance(block, nn.Sequential) and [type(layer) for layer in list(block)[:2]] == [nn.Conv2d, nn.BatchNorm2d]:
-            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+        if not isinstance(block, nn.Sequential):
+            continue
+        kinds = [type(layer) for layer in list(block)[:2]]
+        if kinds == [nn.Conv2d, nn.BatchNorm2d]:
+            block[0] = fuse_conv_bn_eval(block[0], block[1])
+            block[1] = nn.Identity()
     return folded

@@ -27,7 +27,11 @@ class Plane:
     cut_axis: int # the array axis that the slice index counts
     edges: tuple[str, str, str, str] # letters at the left, right, top and bottom edge
 
-PLANES = dict(axial=Plane(2, ('R', 'L', 'A', 'P')), coronal=Plane(1, ('R', 'L', 'S', 'I')), sagittal=Plane(0, ('A', 'P', 'S', 'I')))
+PLANES = dict(
+    axial=Plane(2, ('R', 'L', 'A', 'P')),
+    coronal=Plane(1, ('R', 'L', 'S', 'I')),
+    sagittal=Plane(0, ('A', 'P', 'S', 'I')),
+)
 
 def plane_picture(
     volume:Volume, # stored in any orientation
@@ -35,12 +39,17 @@ def plane_picture(
     slice_index:int, # counted from the left, the back or the bottom of the patient
 ) -> tuple[np.ndarray, float]: # picture (rows from the top, columns from the left); height of a pixel over its width
     "Cut one slice and turn it the way it is looked at."
-    if plane not in PLANES: raise ValueError(f"there is no plane '{plane}'; use one of {', '.join(PLANES)}")
+    if plane not in PLANES:
+        there = ', '.join(PLANES)
+        told = f"there is no plane '{plane}'; use one of {there}"
+        raise ValueError(told)
     cut, volume = PLANES[plane].cut_axis, reorient(volume)
     if not 0 <= slice_index < volume.shape[cut]:
-        raise ValueError(f'{plane} slices of this volume go from 0 to {volume.shape[cut] - 1}, so there is no slice {slice_index}')
-    across, up = [s for axis, s in enumerate(volume.spacing) if axis != cut]
-    return np.take(volume.array, slice_index, axis=cut)[::-1, ::-1].T, up/across
+        told = f'{plane} slices of this volume go from 0 to {volume.shape[cut] - 1}, so there is no slice {slice_index}'
+        raise ValueError(told)
+    across, up = [mm for axis, mm in enumerate(volume.spacing) if axis != cut]
+    picture = np.take(volume.array, slice_index, axis=cut)[::-1, ::-1].T
+    return picture, up/across
 
 # %% ../nbs/02_show.ipynb #a220cabd
 def grey_window(
@@ -48,17 +57,23 @@ def grey_window(
 ) -> tuple[float, float]: # values drawn as black and as white
     "Black and white points for drawing: the 1st and 99.5th percentile of the values that aren't 0."
     inside = array[(array != 0) & np.isfinite(array)].astype(float)
-    if not inside.size: return 0., 1.
+    if not inside.size:
+        return 0., 1.
     low, high = np.percentile(inside, [1, 99.5])
-    return float(min(low, 0.) if low > 0 else low), float(max(high, low + 1e-6))
+    return float(min(low, 0.)), float(max(high, low + 1e-6))
 
 # %% ../nbs/02_show.ipynb #aac1beb0
 COLOURS = ('#ff9f1c', '#2ec4b6', '#e71d36', '#c77dff', '#ffd60a', '#8ecae6')
 
-def draw_outlines(axis:Axes, masks:Mapping[str, np.ndarray], colours:Sequence[str]=COLOURS) -> None:
+def draw_outlines(
+    axis:Axes,
+    masks:Mapping[str, np.ndarray], # (rows, columns) each, by name
+    colours:Sequence[str]=COLOURS, # of the masks, in their order
+) -> None:
     "Outline named 2-D masks (all of one picture's shape) on an axis, with a legend if there are several."
     for colour, mask in zip(cycle(colours), masks.values()):
-        if mask.any(): axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
+        if mask.any():
+            axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
     if len(masks) > 1:
         lines = [plt.Line2D([], [], color=colour) for colour, _ in zip(cycle(colours), masks)]
         axis.legend(lines, masks, loc='lower right', fontsize='x-small', framealpha=0.6)
@@ -66,16 +81,28 @@ def draw_outlines(axis:Axes, masks:Mapping[str, np.ndarray], colours:Sequence[st
 def check_grids(volume:Volume, masks:Mapping[str, Volume]) -> None:
     "Refuse masks that do not lie on the grid of an image, in whatever orientation they are stored."
     for name, mask in masks.items():
-        upright = [reorient(one) for one in (mask, volume)]
-        if same_grid(*upright): continue
-        apart = np.abs(np.subtract(*(corners_in_mm(one.shape, one.affine) for one in upright))).max()
-        raise ValueError(f"mask '{name}' ({mask}) does not lie on the grid of the image ({volume}), but up to {apart:.3g} mm beside it; predict or resample it onto that grid")
+        first, second = reorient(mask), reorient(volume)
+        if same_grid(first, second):
+            continue
+        corners = corners_in_mm(first.shape, first.affine)
+        apart = np.abs(corners - corners_in_mm(second.shape, second.affine)).max()
+        told = (f"mask '{name}' ({mask}) does not lie on the grid of the image ({volume}), "
+                f"but up to {apart:.3g} mm beside it; predict or resample it onto that grid")
+        raise ValueError(told)
+
+_LETTER_PLACES = ( # shares of an axis across and up, and how a letter is aligned there, in the order of `Plane.edges`
+    (0.02, 0.5, 'left', 'center'),
+    (0.98, 0.5, 'right', 'center'),
+    (0.5, 0.98, 'center', 'top'),
+    (0.5, 0.02, 'center', 'bottom'),
+)
 
 def _draw_letters(axis:Axes, edges:tuple[str, str, str, str]) -> None:
-    spots = [(0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02)]
-    for letter, (x, y), ha, va in zip(edges, spots, ('left', 'right', 'center', 'center'), ('center', 'center', 'top', 'bottom')):
+    "Write the letters of the sides of the patient at the edges of a picture."
+    for letter, (x, y, ha, va) in zip(edges, _LETTER_PLACES):
         axis.text(x, y, letter, transform=axis.transAxes, color='w', fontsize='small', ha=ha, va=va)
 
+# %% ../nbs/02_show.ipynb #e3d57a92
 def draw_slice(
     axis:Axes,
     volume:Volume,
@@ -91,7 +118,10 @@ def draw_slice(
     picture, stretch = plane_picture(volume, plane, slice_index)
     low, high = window or grey_window(volume.array)
     axis.imshow(picture, cmap='gray', vmin=low, vmax=high, aspect=stretch, interpolation='nearest')
-    draw_outlines(axis, {name: plane_picture(mask, plane, slice_index)[0] for name, mask in (masks or {}).items()}, colours)
+    outlines = {}
+    for name, mask in (masks or {}).items():
+        outlines[name], _ = plane_picture(mask, plane, slice_index)
+    draw_outlines(axis, outlines, colours)
     _draw_letters(axis, PLANES[plane].edges)
     axis.set_axis_off()
 
@@ -105,6 +135,18 @@ def blank_figure(
     plt.close(figure)
     return figure
 
+def _centre(
+    volume:Volume,
+    masks:Mapping[str, Volume], # by name, stored like the volume
+) -> np.ndarray: # (3,) voxels
+    "The centre of all masks together, or of the volume if nothing is in them."
+    if masks:
+        marked = np.argwhere(np.any([mask.array for mask in masks.values()], axis=0))
+        if len(marked):
+            return np.round(marked.mean(0)).astype(int)
+    return np.array(volume.shape)//2
+
+# %% ../nbs/02_show.ipynb #7a61fd38
 def show_planes(
     volume:Volume,
     masks:Mapping[str, Volume]|None=None, # by name, on the volume's grid
@@ -113,9 +155,9 @@ def show_planes(
 ) -> Figure:
     "Axial, coronal and sagittal slice through the centre of the masks, or of the volume without any."
     check_grids(volume, masks or {})
-    volume, masks = reorient(volume), {name: reorient(mask) for name, mask in (masks or {}).items()}
-    marked = np.argwhere(np.any([mask.array for mask in masks.values()], axis=0)) if masks else np.empty((0, 3))
-    centre = np.round(marked.mean(0)).astype(int) if len(marked) else np.array(volume.shape)//2
+    volume = reorient(volume)
+    masks = {name: reorient(mask) for name, mask in (masks or {}).items()}
+    centre = _centre(volume, masks)
     figure = blank_figure(9, 3.4)
     for axis, name in zip(figure.subplots(1, 3), PLANES):
         index = int(centre[PLANES[name].cut_axis])
@@ -125,6 +167,17 @@ def show_planes(
     return figure
 
 # %% ../nbs/02_show.ipynb #d969daaa
+def _draw_cell(
+    axis:Axes,
+    picture:np.ndarray, # (H, W)
+    stretch:float, # height of a pixel on paper over its width
+) -> None:
+    "Draw an axial picture on an axis, yes/no in white on black."
+    low, high = (0, 1) if picture.dtype == bool else grey_window(picture)
+    upright = picture[::-1, ::-1].T
+    axis.imshow(upright, cmap='gray', vmin=low, vmax=high, aspect=stretch, interpolation='nearest')
+    axis.set(xticks=[], yticks=[])
+
 def show_table(
     rows:Sequence[Sequence[np.ndarray]], # pictures (H, W), axial, with axes leading right and front
     titles:Sequence[str], # one per column
@@ -135,20 +188,35 @@ def show_table(
 ) -> Figure:
     "A table of axial pictures with a title over each column; yes/no masks are drawn white on black."
     figure = blank_figure(1.7*len(titles), 2.1*len(rows) + 0.3)
-    for r, (row, row_axes) in enumerate(zip(rows, figure.subplots(len(rows), len(titles), squeeze=False))):
-        for c, (picture, axis) in enumerate(zip(row, row_axes)):
-            low, high = (0, 1) if picture.dtype == bool else grey_window(picture)
-            axis.imshow(picture[::-1, ::-1].T, cmap='gray', vmin=low, vmax=high, aspect=stretch, interpolation='nearest')
-            _draw_letters(axis, PLANES['axial'].edges if c == 0 else ('', '', '', ''))
-            axis.set(xticks=[], yticks=[])
-            if r == 0: axis.set_title(titles[c], fontsize='small')
-        if row_names: row_axes[0].set_ylabel(row_names[r], fontsize='x-small')
-        if outlines: draw_outlines(row_axes[0], {name: mask[::-1, ::-1].T for name, mask in outlines[r].items()})
+    grid = figure.subplots(len(rows), len(titles), squeeze=False)
+    for n, (row, axes) in enumerate(zip(rows, grid)):
+        for column, (picture, axis) in enumerate(zip(row, axes)):
+            _draw_cell(axis, picture, stretch)
+            _draw_letters(axis, PLANES['axial'].edges if column == 0 else ('', '', '', ''))
+            if n == 0:
+                axis.set_title(titles[column], fontsize='small')
+        if row_names:
+            axes[0].set_ylabel(row_names[n], fontsize='x-small')
+        if outlines:
+            upright = {name: mask[::-1, ::-1].T for name, mask in outlines[n].items()}
+            draw_outlines(axes[0], upright)
     return figure
 
 # %% ../nbs/02_show.ipynb #2b3988ba
 OUTLINE_COLOUR = (255, 159, 28)
 
+def _pick_pixels(
+    shape:tuple[int, int], # of a picture
+    stretch:float, # height of a pixel over its width
+    side:int, # pixels of the longer side of the outcome
+) -> tuple[np.ndarray, np.ndarray]: # index of the picture by rows and columns
+    "Which pixels of a picture make up a smaller or larger one, as wide and high as it is in mm."
+    lengths = np.array([shape[0]*stretch, shape[1]])
+    counts = np.maximum(np.round(side*lengths/lengths.max()), 1)
+    picked = [((np.arange(n) + 0.5)*have/n).astype(int) for n, have in zip(counts, shape)]
+    return np.ix_(*picked)
+
+# %% ../nbs/02_show.ipynb #32f9c5e0
 def thumbnail(
     volume:Volume,
     mask:Volume|None=None, # on the volume's grid
@@ -163,13 +231,15 @@ def thumbnail(
     across, along, _ = bounding_box((upright.array != 0) | marked) # without the air around the head
     picture, stretch = plane_picture(Volume(upright.array[across, along], upright.affine), 'axial', index)
     inside, _ = plane_picture(Volume(marked[across, along], upright.affine), 'axial', index)
-    lengths = np.array([picture.shape[0]*stretch, picture.shape[1]])
-    pick = np.ix_(*(((np.arange(n) + 0.5)*have/n).astype(int) for n, have in zip(np.maximum(np.round(side*lengths/lengths.max()), 1), picture.shape)))
+    pick = _pick_pixels(picture.shape, stretch, side)
     inside = inside[pick]
-    small = np.repeat((255*((np.nan_to_num(picture[pick]).astype(float) - low)/(high - low)).clip(0, 1)).astype(np.uint8)[..., None], 3, axis=2)
+    grey = ((np.nan_to_num(picture[pick]).astype(float) - low)/(high - low)).clip(0, 1)
+    small = np.repeat((255*grey).astype(np.uint8)[..., None], 3, axis=2)
     small[inside & ~binary_erosion(inside)] = OUTLINE_COLOUR
-    square, (top, left) = np.zeros((side, side, 3), np.uint8), (side - np.array(small.shape[:2]))//2
-    square[top:top + small.shape[0], left:left + small.shape[1]] = small
+    h, w = small.shape[:2]
+    top, left = (side - h)//2, (side - w)//2
+    square = np.zeros((side, side, 3), np.uint8)
+    square[top:top + h, left:left + w] = small
     return square
 
 # %% ../nbs/02_show.ipynb #349a8a01
@@ -179,15 +249,20 @@ def contact_sheet(
 ) -> Figure:
     "Many small pictures of cases on one sheet, right of the patient on the left."
     across = min(math.ceil(math.sqrt(1.5*len(thumbnails))), 24) or 1
-    down, side = math.ceil(len(thumbnails)/across), thumbnails[0].shape[0] if len(thumbnails) else 1
+    down = math.ceil(len(thumbnails)/across)
+    side = thumbnails[0].shape[0] if len(thumbnails) else 1
     figure = blank_figure(1.2*across, 1.35*down + 0.1)
     axis = figure.subplots()
     sheet = np.full((down*(side + 20), across*(side + 8), 3), 255, np.uint8)
     for n, (picture, name) in enumerate(zip(thumbnails, names)):
-        top, left = n//across*(side + 20) + 18, n % across*(side + 8) + 4
+        row, column = divmod(n, across)
+        top, left = row*(side + 20) + 18, column*(side + 8) + 4
         sheet[top:top + side, left:left + side] = picture
-        axis.text(left + side/2, top - 3, name if len(name) <= 16 else '…' + name[-15:], fontsize=6, ha='center')
-        for letter, x, ha in (('R', left + 3, 'left'), ('L', left + side - 3, 'right')): axis.text(x, top + side/2, letter, color='w', fontsize=6, ha=ha, va='center')
-    if len(thumbnails): axis.imshow(sheet, interpolation='nearest')
+        short = name if len(name) <= 16 else '…' + name[-15:]
+        axis.text(left + side/2, top - 3, short, fontsize=6, ha='center')
+        for letter, x, ha in (('R', left + 3, 'left'), ('L', left + side - 3, 'right')):
+            axis.text(x, top + side/2, letter, color='w', fontsize=6, ha=ha, va='center')
+    if len(thumbnails):
+        axis.imshow(sheet, interpolation='nearest')
     axis.set_axis_off()
     return figure

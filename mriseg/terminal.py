@@ -22,14 +22,17 @@ from pathlib import Path
 def open_streams() -> None:
     "Put the streams in place that are missing, and let none of them stop at a letter."
     for number in range(3):
-        try: os.fstat(number)
+        try:
+            os.fstat(number)
         except OSError:
             opened = os.open(os.devnull, os.O_RDWR) # gets the lowest number that is free, which is this one
             os.set_inheritable(opened, True)
     for name, mode in dict(stdin='r', stdout='w', stderr='w').items():
-        if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper): stream.reconfigure(errors='backslashreplace')
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
 
 # %% ../nbs/00_terminal.ipynb #3ae51732
 def refuse_empty(
@@ -40,19 +43,27 @@ def refuse_empty(
     for argument in arguments:
         name, equals, value = argument.partition('=')
         inside = name.startswith('--') and bool(equals)
-        if not (value if inside else argument).strip():
+        given = value if inside else argument
+        if not given.strip():
             option = name if inside else before
             which = option if option.startswith('--') else 'an argument'
-            help = 'give a value, or leave it out (a variable of the shell that nobody has set is empty)'
-            raise ValueError(f'{which} is empty; {help}')
+            advice = 'give a value, or leave it out (a variable of the shell that nobody has set is empty)'
+            told = f'{which} is empty; {advice}'
+            raise ValueError(told)
         before = argument
 
 # %% ../nbs/00_terminal.ipynb #f7102f9e
 def at_home(arguments:Sequence[str]) -> list[str]: # as typed, without the name of the program
     "Arguments in which a leading ~ is the home folder."
     begins = re.compile(r'(--[\w-]+=)?(~[/\\].*|~)', re.DOTALL)
-    found = [begins.fullmatch(argument) for argument in arguments]
-    return [(way[1] or '') + os.path.expanduser(way[2]) if way else text for way, text in zip(found, arguments)]
+    led_home = []
+    for argument in arguments:
+        found = begins.fullmatch(argument)
+        if found:
+            option, path = found.groups(default='')
+            argument = option + os.path.expanduser(path)
+        led_home.append(argument)
+    return led_home
 
 # %% ../nbs/00_terminal.ipynb #4b9bbb97
 ADVICE = { # by number: what is wrong with a file, and what to do
@@ -77,17 +88,25 @@ KNOWN = {getattr(errno, name): text for name, text in ADVICE.items() if hasattr(
 
 def system_sentence(error:OSError) -> str:
     "An error of the system in a sentence: the file, what is wrong, what to do."
-    if error.errno is None: return str(error)
+    if error.errno is None:
+        return str(error)
     where = 'a file' if error.filename is None else os.fsdecode(error.filename)
-    where = where if len(where) <= 200 else f'{where[:90]}…{where[-90:]}'
-    if error.errno not in KNOWN: return f'{where}: {error.strerror}'
+    if len(where) > 200:
+        where = f'{where[:90]}…{where[-90:]}'
+    if error.errno not in KNOWN:
+        return f'{where}: {error.strerror}'
     wrong, advice = KNOWN[error.errno]
     return f'{wrong.format(where)}; {advice}'
 
 # %% ../nbs/00_terminal.ipynb #67c9fb6c
 def printable(text:str) -> str:
     "A text without letters that a terminal would obey; lines stay lines."
-    return ''.join(letter if letter.isprintable() or letter == '\n' else letter.encode('unicode_escape').decode() for letter in text)
+    shown = []
+    for letter in text:
+        if not letter.isprintable() and letter != '\n':
+            letter = letter.encode('unicode_escape').decode()
+        shown.append(letter)
+    return ''.join(shown)
 
 # %% ../nbs/00_terminal.ipynb #d0f089ea
 def refuse_unwritable(
@@ -96,13 +115,19 @@ def refuse_unwritable(
 ) -> None:
     "Refuse a folder that can't be made, or in which nothing can be made."
     place = Path(place)
-    try: there = next(path for path in (place.absolute(), *place.absolute().parents) if os.path.lexists(path))
-    except OSError as error: raise OSError(f'{name}: {system_sentence(error)}') from None
+    try:
+        whole = place.absolute()
+        there = next(path for path in (whole, *whole.parents) if os.path.lexists(path))
+    except OSError as error:
+        told = f'{name}: {system_sentence(error)}'
+        raise OSError(told) from None
     if not there.is_dir():
         kind = 'leads nowhere' if there.is_symlink() and not there.exists() else 'is a file'
-        raise ValueError(f'{name}: {there} {kind} where a folder is needed; give another place')
+        told = f'{name}: {there} {kind} where a folder is needed; give another place'
+        raise ValueError(told)
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f'{name}: nothing can be written in {there}; give a place that can be written to')
+        told = f'{name}: nothing can be written in {there}; give a place that can be written to'
+        raise ValueError(told)
 
 # %% ../nbs/00_terminal.ipynb #c5a12e2f
 INTERRUPTED = 130 # the exit status that shells give for Ctrl-C
@@ -114,17 +139,27 @@ def ended_by_interrupt(
     "While the context lasts, end the program at once when it is interrupted."
     before = signal.getsignal(signal.SIGINT)
     def end(number, frame):
-        with suppress(OSError): os.write(2, f'{sentence}\n'.encode())
+        with suppress(OSError):
+            os.write(2, f'{sentence}\n'.encode())
         os._exit(INTERRUPTED)
-    if before is signal.default_int_handler: signal.signal(signal.SIGINT, end)
-    try: yield
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end)
+    try:
+        yield
     finally:
-        if before is signal.default_int_handler: signal.signal(signal.SIGINT, before)
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
 
 # %% ../nbs/00_terminal.ipynb #3a3deace
-FALLBACKS = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Source Han Sans SC', 'WenQuanYi Micro Hei', 'WenQuanYi Zen Hei', # Linux
-             'PingFang SC', 'Hiragino Sans GB', 'Hiragino Sans', 'Apple SD Gothic Neo', 'Arial Unicode MS', # macOS
-             'Microsoft YaHei', 'SimSun', 'Yu Gothic', 'Malgun Gothic', 'Noto Sans', 'Noto Sans Arabic', 'Noto Sans Devanagari')
+FALLBACKS = (
+    # Linux
+    'Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Source Han Sans SC',
+    'WenQuanYi Micro Hei', 'WenQuanYi Zen Hei',
+    # macOS
+    'PingFang SC', 'Hiragino Sans GB', 'Hiragino Sans', 'Apple SD Gothic Neo', 'Arial Unicode MS',
+    # Windows, and other scripts
+    'Microsoft YaHei', 'SimSun', 'Yu Gothic', 'Malgun Gothic', 'Noto Sans', 'Noto Sans Arabic', 'Noto Sans Devanagari',
+)
 
 def fallback_fonts(
     installed:Iterable[str], # names of font families

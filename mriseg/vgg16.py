@@ -18,9 +18,10 @@ from torch import Tensor
 from .segnet import SegNet
 
 # %% ../nbs/07_vgg16.ipynb #ad44242e
-VGG16_WIDTHS, VGG16_DEPTHS = (64, 128, 256, 512, 512), (2, 2, 3, 3, 3) # Simonyan and Zisserman 2015, table 1, column D
+VGG16_WIDTHS = (64, 128, 256, 512, 512) # Simonyan and Zisserman 2015, table 1, column D
+VGG16_DEPTHS = (2, 2, 3, 3, 3)
 
-def vgg16_layers() -> list[tuple[int, int, int]]: # (stage, block, number of the convolution), the normalisation is the next
+def vgg16_layers() -> list[tuple[int, int, int]]: # (stage, block, number of the convolution); its normalisation is next
     "Where the thirteen convolutions of torchvision's `vgg16_bn` stand among its layers."
     layers, number = [], 0
     for stage, depth in enumerate(VGG16_DEPTHS):
@@ -29,24 +30,45 @@ def vgg16_layers() -> list[tuple[int, int, int]]: # (stage, block, number of the
     return layers
 
 # %% ../nbs/07_vgg16.ipynb #f4c350d4
+def _from_torchvision() -> dict[str, Tensor]:
+    "The weights that torchvision offers, downloaded once."
+    try:
+        from torchvision.models import VGG16_BN_Weights
+    except ImportError:
+        told = ("the weights 'imagenet' come through torchvision, which isn't installed: pip install torchvision, "
+                "or give a file with the weights of vgg16_bn")
+        raise ValueError(told) from None
+    weights = VGG16_BN_Weights.IMAGENET1K_V1
+    return dict(weights.get_state_dict(progress=True, check_hash=True))
+
+def _load(path:Path) -> object: # named tensors, if it is the right file
+    "What a file of weights holds, or a refusal if nothing can be read from it."
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+            return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        told = (f'{path} can not be read as weights ({reason}); '
+                'give the file of vgg16_bn from torchvision, or a safetensors file')
+        raise ValueError(told) from None
+
+# %% ../nbs/07_vgg16.ipynb #d95f30a6
 def read_vgg16_bn(
     source:str|Path, # a .safetensors or .pth file with the weights, or 'imagenet' for torchvision's
 ) -> dict[str, Tensor]: # named as in torchvision
     "The weights of `vgg16_bn` from a file, or through torchvision, which downloads them once."
     if str(source) == 'imagenet':
-        try: from torchvision.models import VGG16_BN_Weights
-        except ImportError: raise ValueError("the weights 'imagenet' come through torchvision, which isn't installed: pip install torchvision, or give a file with the weights of vgg16_bn") from None
-        return dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
+        return _from_torchvision()
     path = Path(source)
-    if not path.is_file(): raise FileNotFoundError(f"there is no file {path} with weights of vgg16_bn; give one, or 'imagenet'")
-    try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-            return load_file(path)
-        weights = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error: raise ValueError(f'{path} can not be read as weights ({str(error).splitlines()[0]}); give the file of vgg16_bn from torchvision, or a safetensors file') from None
+    if not path.is_file():
+        told = f"there is no file {path} with weights of vgg16_bn; give one, or 'imagenet'"
+        raise FileNotFoundError(told)
+    weights = _load(path)
     if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise ValueError(f'{path} holds no named tensors; give the state dict of vgg16_bn')
+        told = f'{path} holds no named tensors; give the state dict of vgg16_bn'
+        raise ValueError(told)
     return dict(weights)
 
 # %% ../nbs/07_vgg16.ipynb #8cc6c49e
@@ -62,27 +84,55 @@ def adapt_first(
     channels:int, # sequences
 ) -> Tensor: # (N, channels, kernel, kernel)
     "Filters for any number of sequences, as strong together as the three for colours."
-    return weight if channels == 3 else weight.mean(1, keepdim=True).expand(-1, channels, -1, -1)*(3/channels)
+    if channels == 3:
+        return weight
+    mean = weight.mean(1, keepdim=True)
+    return mean.expand(-1, channels, -1, -1)*(3/channels)
 
 # %% ../nbs/07_vgg16.ipynb #2942afd6
+def _take(weights:Mapping[str, Tensor], key:str) -> Tensor:
+    "One of the weights, or a refusal if it is missing or holds what is no number."
+    if key not in weights:
+        told = (f'the weights have no {key}, so they are not those of vgg16_bn (with batch normalisation); '
+                'take the file of that network')
+        raise ValueError(told)
+    tensor = weights[key]
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        told = f'the weights {key} hold values that are not numbers; take another file'
+        raise ValueError(told)
+    return tensor
+
+def _block_tensors(
+    weights:Mapping[str, Tensor],
+    number:int, # of the convolution among torchvision's layers
+    channels:int, # sequences that the network takes
+) -> dict[str, tuple[Tensor, str, str]]: # by the name within our block: tensor, how it was made, and from what
+    "What a block of our encoder gets from a convolution of VGG16 and its normalisation."
+    conv, norm = f'features.{number}', f'features.{number + 1}'
+    weight, how = _take(weights, f'{conv}.weight'), 'loaded'
+    if number == 0 and channels != 3:
+        weight, how = adapt_first(weight, channels), 'adapted'
+    mean = _take(weights, f'{norm}.running_mean') - _take(weights, f'{conv}.bias')
+    made = {'0.weight': (weight, how, f'{conv}.weight')}
+    made['1.running_mean'] = mean, 'adapted', f'{norm}.running_mean - {conv}.bias'
+    for name in ('weight', 'bias', 'running_var'):
+        made[f'1.{name}'] = _take(weights, f'{norm}.{name}'), 'loaded', f'{norm}.{name}'
+    return made
+
+# %% ../nbs/07_vgg16.ipynb #07fd92b3
 def _fitted(network:SegNet, weights:Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Origin]]:
     "Every tensor of the encoder as it follows from the weights, nothing changed yet."
     fitted, wanted = {}, network.state_dict()
-    def take(key:str) -> Tensor:
-        if key not in weights: raise ValueError(f'the weights have no {key}, so they are not those of vgg16_bn (with batch normalisation); take the file of that network')
-        if weights[key].is_floating_point() and not weights[key].isfinite().all(): raise ValueError(f'the weights {key} hold values that are not numbers; take another file')
-        return weights[key]
     for stage, block, number in vgg16_layers():
-        ours, conv, norm = f'encoder.{stage}.{block}', f'features.{number}', f'features.{number + 1}'
-        first = number == 0 and network.config.input_channels != 3
-        weight = take(f'{conv}.weight')
-        made = {'0.weight': (adapt_first(weight, network.config.input_channels) if first else weight, 'adapted' if first else 'loaded', f'{conv}.weight'),
-                '1.running_mean': (take(f'{norm}.running_mean') - take(f'{conv}.bias'), 'adapted', f'{norm}.running_mean - {conv}.bias')}
-        for name in ('weight', 'bias', 'running_var'): made[f'1.{name}'] = take(f'{norm}.{name}'), 'loaded', f'{norm}.{name}'
+        made = _block_tensors(weights, number, network.config.input_channels)
         for name, (tensor, how, source) in made.items():
-            if tensor.shape != wanted[f'{ours}.{name}'].shape:
-                raise ValueError(f"{source} is {tuple(tensor.shape)} but {ours}.{name} is {tuple(wanted[f'{ours}.{name}'].shape)}; the weights are not those of vgg16_bn")
-            fitted[f'{ours}.{name}'] = tensor, Origin(f'{ours}.{name}', how, source)
+            ours = f'encoder.{stage}.{block}.{name}'
+            needed = wanted[ours].shape
+            if tensor.shape != needed:
+                told = (f'{source} is {tuple(tensor.shape)} but {ours} is {tuple(needed)}; '
+                        'the weights are not those of vgg16_bn')
+                raise ValueError(told)
+            fitted[ours] = tensor, Origin(ours, how, source)
     return fitted
 
 # %% ../nbs/07_vgg16.ipynb #9881c752
@@ -93,11 +143,16 @@ def start_from_vgg16(
     "Start the encoder of a network from VGG16, and say where each tensor comes from."
     config = network.config
     if (config.widths, config.depths, config.kernel_size) != (VGG16_WIDTHS, VGG16_DEPTHS, 3):
-        raise ValueError(f'the weights of VGG16 fit the preset paper (widths {VGG16_WIDTHS}, depths {VGG16_DEPTHS}, kernel size 3), but this network has '
-                         f"widths {config.widths}, depths {config.depths}, kernel size {config.kernel_size}; use preset='paper', or train from the beginning")
+        fit = f'widths {VGG16_WIDTHS}, depths {VGG16_DEPTHS}, kernel size 3'
+        ours = f'widths {config.widths}, depths {config.depths}, kernel size {config.kernel_size}'
+        told = f'the weights of VGG16 fit the preset paper ({fit}), but this network has {ours}'
+        raise ValueError(f"{told}; use preset='paper', or train from the beginning")
     fitted = _fitted(network, weights)
-    network.load_state_dict({name: tensor for name, (tensor, _) in fitted.items()}, strict=False)
-    return [fitted[name][1] if name in fitted else Origin(name, 'fresh', '') for name in network.state_dict() if not name.endswith('num_batches_tracked')]
+    loaded = {name: tensor for name, (tensor, _) in fitted.items()}
+    network.load_state_dict(loaded, strict=False)
+    origins = {name: origin for name, (_, origin) in fitted.items()}
+    names = [name for name in network.state_dict() if not name.endswith('num_batches_tracked')]
+    return [origins.get(name, Origin(name, 'fresh', '')) for name in names]
 
 def count_origins(origins:Sequence[Origin]) -> str:
     "How many tensors were loaded, adapted and fresh, in a line."

@@ -39,9 +39,12 @@ class Volume:
 
     def __post_init__(self):
         object.__setattr__(self, 'affine', np.array(self.affine, dtype=np.float64))
-        if self.array.ndim != 3: raise ValueError(f'a volume has 3 axes, but this array has the shape {self.array.shape}')
+        if self.array.ndim != 3:
+            told = f'a volume has 3 axes, but this array has the shape {self.array.shape}'
+            raise ValueError(told)
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine)) < 1e-12:
-            raise ValueError(f'this affine places no volume (4×4, finite and invertible is needed):\n{self.affine}')
+            told = f'this affine places no volume (4×4, finite and invertible is needed):\n{self.affine}'
+            raise ValueError(told)
         if self.forms and not self._lies_by(self.forms.affine):
             object.__setattr__(self, 'forms', None)
 
@@ -49,29 +52,46 @@ class Volume:
         return corner_distance(self.shape, self.affine, affine) <= ROUNDING*min(self.spacing)
 
     @property
-    def shape(self) -> tuple[int, int, int]: return self.array.shape
-    @property
-    def spacing(self) -> tuple[float, float, float]: return tuple(float(s) for s in voxel_sizes(self.affine))
-    @property
-    def orientation(self) -> str: return ''.join(nib.aff2axcodes(self.affine))
-    @property
-    def voxel_ml(self) -> float: return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+    def shape(self) -> tuple[int, int, int]:
+        return self.array.shape
 
-    def to_mm(self, voxels:np.ndarray) -> np.ndarray: return apply_affine(self.affine, voxels)
-    def to_voxels(self, mm:np.ndarray) -> np.ndarray: return apply_affine(np.linalg.inv(self.affine), mm)
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        return tuple(float(s) for s in voxel_sizes(self.affine))
+
+    @property
+    def orientation(self) -> str:
+        return ''.join(nib.aff2axcodes(self.affine))
+
+    @property
+    def voxel_ml(self) -> float:
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    def to_mm(self, voxels:np.ndarray) -> np.ndarray:
+        return apply_affine(self.affine, voxels)
+
+    def to_voxels(self, mm:np.ndarray) -> np.ndarray:
+        return apply_affine(np.linalg.inv(self.affine), mm)
 
     def __repr__(self):
         spacing = '×'.join(f'{s:g}' for s in self.spacing)
-        return f"Volume({'×'.join(map(str, self.shape))} {self.array.dtype}, {spacing} mm, {self.orientation})"
+        shape = '×'.join(map(str, self.shape))
+        return f'Volume({shape} {self.array.dtype}, {spacing} mm, {self.orientation})'
 
 # %% ../nbs/01_volume.ipynb #1aa97f8d
 def corners_in_mm(shape:Sequence[int], affine:np.ndarray) -> np.ndarray: # (8, 3) mm
     "Where the eight outermost voxels of a grid lie."
-    return apply_affine(affine, np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1).T)
+    ends = [(0, n - 1) for n in shape]
+    return apply_affine(affine, np.array(np.meshgrid(*ends)).reshape(3, -1).T)
 
-def corner_distance(shape:Sequence[int], one:np.ndarray, other:np.ndarray) -> float: # mm
+def corner_distance(
+    shape:Sequence[int], # of the grid
+    one:np.ndarray, # (4, 4)
+    other:np.ndarray, # (4, 4)
+) -> float: # mm
     "How far apart two affines put the corner on which they differ most."
-    return float(np.linalg.norm(corners_in_mm(shape, one) - corners_in_mm(shape, other), axis=1).max())
+    apart = corners_in_mm(shape, one) - corners_in_mm(shape, other)
+    return float(np.linalg.norm(apart, axis=1).max())
 
 SAME_GRID = 0.1 # of the smallest spacing: less than anybody could draw
 ROUNDING = 0.01 # of the smallest spacing: what the digits of a header may do
@@ -105,7 +125,8 @@ def onto_grid(
     grid:Volume,
 ) -> Volume|None: # voxel by voxel on `grid`, with the same values; `None` if it lies elsewhere
     "Swap and flip the stored axes of a volume until they are those of another that has its voxels at the same places."
-    if same_grid(volume, grid): return volume
+    if same_grid(volume, grid):
+        return volume
     turned = _stored(volume, io_orientation(np.linalg.inv(grid.affine) @ volume.affine))
     return turned if same_grid(turned, grid) else None
 
@@ -114,83 +135,144 @@ def bounding_box(
     mask:np.ndarray, # (I, J, K) yes/no
 ) -> tuple[slice, slice, slice]: # the whole of an empty mask
     "The smallest box that holds a mask."
-    if not mask.any(): return slice(0, mask.shape[0]), slice(0, mask.shape[1]), slice(0, mask.shape[2])
-    ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
-    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
+    if not mask.any():
+        return tuple(slice(0, n) for n in mask.shape)
+    box = []
+    for others in ((1, 2), (0, 2), (0, 1)):
+        first, last = np.flatnonzero(mask.any(axis=others))[[0, -1]]
+        box.append(slice(int(first), int(last) + 1))
+    return tuple(box)
 
 # %% ../nbs/01_volume.ipynb #0cbbe43d
 GZIP_MAGIC = b'\x1f\x8b'
 
-def _broken(reason:str) -> ValueError: return ValueError(f'is not a whole NIfTI file ({reason}); copy it again from where it came from, or export it again')
+def _broken(reason:str) -> ValueError:
+    "The error of a file whose content can't be right."
+    advice = 'copy it again from where it came from, or export it again'
+    return ValueError(f'is not a whole NIfTI file ({reason}); {advice}')
 
 PIECE = 2**16 # bytes that are unpacked at a time; much more, and the time goes into handing out memory
 
-def _unpack(
-    packed:bytes,
+_TIGHTEST = 1032 # to 1: deflate can't pack tighter (RFC 1951), so more isn't there, whatever a header promises
+
+def _inflate(
+    packed:bytes, # one member of gzip or several in a row, as bgzip writes them
     size:int, # more than that isn't unpacked
-) -> bytearray: # `size` bytes; fewer if that is all there is, with the checksum compared
-    "Unpack gzip into memory that is taken once, without holding up other threads."
-    size = min(size, 1032*len(packed)) # deflate can't pack tighter than 1032 to 1 (RFC 1951), so more isn't there, whatever a header promises
-    member, content, done = zlib.decompressobj(wbits=31), bytearray(size), 0 # 31: gzip, with its checksum
-    try:
-        for begin in range(0, len(packed), PIECE):
-            piece = member.decompress(packed[begin:begin + PIECE], size - done)
-            content[done:done + len(piece)], done = piece, done + len(piece)
-            if done == size: return content
-        if member.unused_data.strip(b'\0'): # several members in a row, as bgzip writes them
-            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as members: return bytearray(members.read(size))
-    except EOFError: raise _broken('it breaks off') from None
-    except (zlib.error, gzip.BadGzipFile): raise _broken('what was compressed is damaged') from None
-    if not member.eof: raise _broken('it breaks off')
+) -> bytearray: # `size` bytes; fewer if that is all there is
+    "Unpack gzip piece by piece, and let what zlib raises pass."
+    member = zlib.decompressobj(wbits=31) # 31: gzip, with its checksum
+    content, done = bytearray(size), 0
+    for begin in range(0, len(packed), PIECE):
+        piece = member.decompress(packed[begin:begin + PIECE], size - done)
+        content[done:done + len(piece)] = piece
+        done += len(piece)
+        if done == size:
+            return content
+    if member.unused_data.strip(b'\0'):
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as members:
+            return bytearray(members.read(size))
+    if not member.eof:
+        raise EOFError
     del content[done:]
     return content
+
+# %% ../nbs/01_volume.ipynb #a83e9b14
+def _unpack(packed:bytes, size:int) -> bytearray: # as of `_inflate`, with the checksum compared
+    "Unpack gzip into memory that is taken once, without holding up other threads."
+    try:
+        return _inflate(packed, min(size, _TIGHTEST*len(packed)))
+    except EOFError:
+        raise _broken('it breaks off') from None
+    except (zlib.error, gzip.BadGzipFile):
+        raise _broken('what was compressed is damaged') from None
 
 # %% ../nbs/01_volume.ipynb #d6925ef7
 LARGEST_FILE = 4 * 2**30 # bytes, unpacked; a case of BraTS has 18 MB per sequence
 VALUE_TYPES = ('int8', 'uint8', 'int16', 'uint16', 'int32', 'uint32', 'int64', 'uint64', 'float32', 'float64')
 
+_SIGNATURES = b'\r\n\x1a\n', bytes(4) # what NIfTI-2 has after its magic, or nothing
+
+def _kind(start:bytes) -> tuple[type, str]: # the class of header, and 'little' or 'big'
+    "Which NIfTI begins this way, and in which order of bytes."
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        for order in ('little', 'big'):
+            if start[:4] == kind.sizeof_hdr.to_bytes(4, order) and len(start) >= kind.sizeof_hdr:
+                return kind, order
+    raise _broken('it does not begin as one')
+
 def _header(start:bytes) -> nib.Nifti1Header: # unchecked and unrepaired
     "The header that a file begins with, of NIfTI-1 or NIfTI-2 in either order of bytes."
-    if start.startswith(GZIP_MAGIC): start = bytes(_unpack(start, 540))
-    kinds = {kind.sizeof_hdr.to_bytes(4, order): (kind, order) for kind in (nib.Nifti1Header, nib.Nifti2Header) for order in ('little', 'big')}
-    kind, order = kinds.get(start[:4], (nib.Nifti1Header, ''))
-    if not order or len(start) < kind.sizeof_hdr: raise _broken('it does not begin as one')
+    if start.startswith(GZIP_MAGIC):
+        start = bytes(_unpack(start, 540))
+    kind, order = _kind(start)
     header = kind(start[:kind.sizeof_hdr], order, check=False)
     magic = header['magic'].item()
-    if magic == kind.pair_magic: raise ValueError('is one half of a pair of files (.hdr and .img); save the pair as one .nii file')
-    if magic != kind.single_magic or kind is nib.Nifti2Header and header['eol_check'].tobytes() not in (b'\r\n\x1a\n', bytes(4)):
+    if magic == kind.pair_magic:
+        raise ValueError('is one half of a pair of files (.hdr and .img); save the pair as one .nii file')
+    marked = magic == kind.single_magic
+    if kind is nib.Nifti2Header:
+        marked = marked and header['eol_check'].tobytes() in _SIGNATURES
+    if not marked:
         raise _broken('its header lacks the mark of NIfTI')
-    if header['pixdim'][0] == 0: header['pixdim'][0] = 1 # a qfac of 0 means 1, says the standard
+    if header['pixdim'][0] == 0:
+        header['pixdim'][0] = 1 # a qfac of 0 means 1, says the standard
     return header
 
 # %% ../nbs/01_volume.ipynb #6222747b
-def _layout(header:nib.Nifti1Header) -> tuple[tuple[int, ...], np.dtype, int]: # shape, type of value, byte at which the voxels begin
-    "Which bytes are which voxels, or a refusal if that can't be."
-    code, axes, offset = int(header['datatype']), int(header['dim'][0]), float(header['vox_offset'])
+def _value_type(header:nib.Nifti1Header) -> str: # one of `VALUE_TYPES`
+    "The type of the values by its name, or a refusal if voxels don't hold one number each."
+    code = int(header['datatype'])
     label = data_type_codes.label[code] if code in data_type_codes.value_set() else f'number {code}'
-    if label not in VALUE_TYPES: raise ValueError(f'holds values of the type {label}; export it with one number per voxel, as integers of 8 to 64 bits, float32 or float64')
+    if label not in VALUE_TYPES:
+        told = (f'holds values of the type {label}; '
+                'export it with one number per voxel, as integers of 8 to 64 bits, float32 or float64')
+        raise ValueError(told)
+    return label
+
+def _layout(
+    header:nib.Nifti1Header,
+) -> tuple[tuple[int, ...], np.dtype, int]: # shape, type of value, byte at which the voxels begin
+    "Which bytes are which voxels, or a refusal if that can't be."
+    label = _value_type(header)
+    axes, offset = int(header['dim'][0]), float(header['vox_offset'])
     shape = tuple(int(n) for n in header['dim'][1:axes + 1])
-    if not 1 <= axes <= 7 or min(shape) < 1: raise _broken(f"its header gives the dimensions {header['dim'].tolist()}, of which the first is their number")
-    if not offset >= header.single_vox_offset or offset % 1: raise _broken(f'its header says that the voxels begin at byte {offset:g}')
+    if not 1 <= axes <= 7 or min(shape) < 1:
+        told = f"its header gives the dimensions {header['dim'].tolist()}, of which the first is their number"
+        raise _broken(told)
+    if not offset >= header.single_vox_offset or offset % 1:
+        told = f'its header says that the voxels begin at byte {offset:g}'
+        raise _broken(told)
     dtype = header.get_data_dtype()
     if offset + math.prod(shape)*dtype.itemsize > LARGEST_FILE:
-        raise _broken(f"its header promises {'×'.join(map(str, shape))} values of type {label}, more than {LARGEST_FILE >> 30} GiB")
+        values = '×'.join(map(str, shape))
+        told = f'its header promises {values} values of type {label}, more than {LARGEST_FILE >> 30} GiB'
+        raise _broken(told)
     return shape, dtype, int(offset)
 
 # %% ../nbs/01_volume.ipynb #6fc81daa
 def _read_content(path:Path) -> tuple[nib.Nifti1Header, np.ndarray]: # the header and the values as stored, read-only
     "Read a file whose length is the one that its header promises."
     with path.open('rb') as file:
-        size, start = os.fstat(file.fileno()).st_size, file.read(2**16)
-        packed, header = start.startswith(GZIP_MAGIC), _header(start)
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(2**16)
+        packed = start.startswith(GZIP_MAGIC)
+        header = _header(start)
         shape, dtype, offset = _layout(header)
         promised = offset + math.prod(shape)*dtype.itemsize
-        if not packed and size != promised: raise _broken(f'its header promises {promised} bytes, but it has {size}')
-        if size > 1.1*promised + 2**16: raise _broken(f'its header promises {promised} bytes, but even compressed it has {size}')
+        if not packed and size != promised:
+            told = f'its header promises {promised} bytes, but it has {size}'
+            raise _broken(told)
+        if size > 1.1*promised + 2**16:
+            told = f'its header promises {promised} bytes, but even compressed it has {size}'
+            raise _broken(told)
         file.seek(0)
         content = file.read()
-    if packed: content = _unpack(content, promised + 1)
-    if len(content) != promised: raise _broken(f"its header promises {promised} bytes, but it has {'more' if len(content) > promised else len(content)}")
+    if packed:
+        content = _unpack(content, promised + 1)
+    if len(content) != promised:
+        found = 'more' if len(content) > promised else len(content)
+        told = f'its header promises {promised} bytes, but it has {found}'
+        raise _broken(told)
     return header, np.ndarray(shape, dtype, content, offset, order='F')
 
 # %% ../nbs/01_volume.ipynb #1218d539
@@ -199,13 +281,25 @@ LENGTH_UNITS = {1: 'metres', 3: 'micrometres'}
 def _read_affine(header:nib.Nifti1Header) -> np.ndarray: # (4, 4)
     "The sform of a header, or the qform if it has none."
     unit = int(header['xyzt_units']) % 8
-    if unit not in (0, 2): raise ValueError(f"gives lengths in {LENGTH_UNITS.get(unit, f'a unit of number {unit}')}; export it again in millimetres")
+    if unit not in (0, 2):
+        lengths = LENGTH_UNITS.get(unit, f'a unit of number {unit}')
+        told = f'gives lengths in {lengths}; export it again in millimetres'
+        raise ValueError(told)
     name = 'qform' if header['sform_code'] == 0 else 'sform'
     code = int(header[f'{name}_code'])
-    if not code: raise ValueError('does not say how it lies in the patient (sform and qform codes are 0), so left and right are unknown; export it again with its orientation, or if it is a label drawn on another image, save it with the affine of that')
-    if not 1 <= code <= 5: raise _broken(f'its {name} code is {code}, but there are only 1 to 5')
-    try: return header.get_best_affine()
-    except (HeaderDataError, ValueError) as error: raise _broken(f'its {name} holds no rotation and spacing: {error}') from None
+    if not code:
+        told = 'does not say how it lies in the patient (sform and qform codes are 0), so left and right are unknown'
+        advice = ('export it again with its orientation, '
+                  'or if it is a label drawn on another image, save it with the affine of that')
+        raise ValueError(f'{told}; {advice}')
+    if not 1 <= code <= 5:
+        told = f'its {name} code is {code}, but there are only 1 to 5'
+        raise _broken(told)
+    try:
+        return header.get_best_affine()
+    except (HeaderDataError, ValueError) as error:
+        told = f'its {name} holds no rotation and spacing: {error}'
+        raise _broken(told) from None
 
 # %% ../nbs/01_volume.ipynb #4f29e5e0
 LEAST_SPACING, LARGEST_SPACING = 0.01, 100. # mm
@@ -214,12 +308,21 @@ FARTHEST = 10_000. # mm from the scanner's centre to the first voxel
 
 def _check_affine(affine:np.ndarray) -> None:
     "Refuse an affine that no MR image could have."
-    if not np.isfinite(affine).all(): raise _broken('its affine holds values that are NaN or infinite')
+    if not np.isfinite(affine).all():
+        raise _broken('its affine holds values that are NaN or infinite')
     spacing = voxel_sizes(affine)
     if spacing.min() < LEAST_SPACING or spacing.max() > LARGEST_SPACING:
-        raise ValueError(f"has voxels of {'×'.join(f'{s:.4g}' for s in spacing)} mm, but those of an MR image measure {LEAST_SPACING} to {LARGEST_SPACING:g} mm; export it again with its true spacing")
-    if abs(np.linalg.det(affine[:3, :3]/spacing)) < FLATTEST: raise ValueError('has an affine whose axes lie almost in one plane; export it again with its true one')
-    if np.abs(affine[:3, 3]).max() > FARTHEST: raise ValueError(f'begins {np.abs(affine[:3, 3]).max()/1000:.4g} m from the centre of the scanner; export it again with its true affine')
+        size = '×'.join(f'{s:.4g}' for s in spacing)
+        told = (f'has voxels of {size} mm, but those of an MR image measure {LEAST_SPACING} to {LARGEST_SPACING:g} mm; '
+                'export it again with its true spacing')
+        raise ValueError(told)
+    if abs(np.linalg.det(affine[:3, :3]/spacing)) < FLATTEST:
+        told = 'has an affine whose axes lie almost in one plane; export it again with its true one'
+        raise ValueError(told)
+    farthest = np.abs(affine[:3, 3]).max()
+    if farthest > FARTHEST:
+        told = f'begins {farthest/1000:.4g} m from the centre of the scanner; export it again with its true affine'
+        raise ValueError(told)
 
 # %% ../nbs/01_volume.ipynb #d2be41f5
 @dataclass(frozen=True)
@@ -235,8 +338,10 @@ class Forms:
     def into(self, header:nib.Nifti1Header) -> None:
         "Write both into another header."
         header['sform_code'], header['qform_code'] = self.sform_code, self.qform_code
-        for field, row in zip(SFORM_FIELDS, np.reshape(self.sform, (3, 4))): header[field] = row
-        for field, value in zip(QFORM_FIELDS, self.quaternion + self.offset): header[field] = value
+        for field, row in zip(SFORM_FIELDS, np.reshape(self.sform, (3, 4))):
+            header[field] = row
+        for field, value in zip(QFORM_FIELDS, self.quaternion + self.offset):
+            header[field] = value
         header['pixdim'][:4] = self.pixdim
 
     @property
@@ -248,7 +353,8 @@ class Forms:
         return {name: affine for name, affine in found.items() if affine is not None}
 
     @property
-    def affine(self) -> np.ndarray: return next(iter(self.affines.values())) # (4, 4), the one that is used
+    def affine(self) -> np.ndarray: # (4, 4), the one that is used
+        return next(iter(self.affines.values()))
 
 SFORM_FIELDS = ('srow_x', 'srow_y', 'srow_z')
 QFORM_FIELDS = ('quatern_b', 'quatern_c', 'quatern_d', 'qoffset_x', 'qoffset_y', 'qoffset_z')
@@ -262,42 +368,75 @@ def _numbers(header:nib.Nifti1Header, fields:Sequence[str]) -> tuple[float, ...]
 def _read_forms(header:nib.Nifti1Header) -> Forms|None: # `None` if the one that isn't used can't be right
     "Both forms of a header whose affine was read before."
     codes = int(header['sform_code']), int(header['qform_code'])
-    if max(codes) > 5 or min(codes) < 0: return None
+    if max(codes) > 5 or min(codes) < 0:
+        return None
     try:
         for code, read in zip(codes, (header.get_sform, header.get_qform)):
-            if code: _check_affine(read())
-    except (HeaderDataError, ValueError): return None
+            if code:
+                _check_affine(read())
+    except (HeaderDataError, ValueError):
+        return None
     pixdim = _numbers(header, ['pixdim'])[:4]
     if not codes[1] and (abs(pixdim[0]) != 1 or min(pixdim[1:]) <= 0): # nonsense beside a good sform
         pixdim = (1., *np.float32(voxel_sizes(header.get_sform())).tolist())
-    quaternion, offset = _numbers(header, QFORM_FIELDS[:3]), _numbers(header, QFORM_FIELDS[3:])
-    return Forms(codes[0], _numbers(header, SFORM_FIELDS), codes[1], quaternion, offset, pixdim)
+    return Forms(
+        sform_code=codes[0],
+        sform=_numbers(header, SFORM_FIELDS),
+        qform_code=codes[1],
+        quaternion=_numbers(header, QFORM_FIELDS[:3]),
+        offset=_numbers(header, QFORM_FIELDS[3:]),
+        pixdim=pixdim,
+    )
 
 # %% ../nbs/01_volume.ipynb #74049ada
+def _scale_factors(header:nib.Nifti1Header, dtype:np.dtype) -> tuple[float, float]: # slope and intercept
+    "The scale factors of a header, or a refusal if they lead out of what numbers can hold."
+    slope, intercept = float(header['scl_slope']), float(header['scl_inter'])
+    if slope == 0 or np.isnan(slope):
+        slope, intercept = 1., 0. # both mean that there are none
+    reach = 2.**(8*dtype.itemsize) if dtype.kind in 'iu' else 0.
+    if not np.isfinite([slope, intercept, reach*slope + intercept]).all():
+        told = f'its scale factors are {slope:g} and {intercept:g}'
+        raise _broken(told)
+    return slope, intercept
+
 def _channels(header:nib.Nifti1Header, stored:np.ndarray) -> list[np.ndarray]: # each (I, J, K)
     "Take the channels of a file apart, and apply the scale factors of its header."
-    slope, intercept = float(header['scl_slope']), float(header['scl_inter'])
-    if slope == 0 or np.isnan(slope): slope, intercept = 1., 0. # both mean that there are none
-    reach = 2.**(8*stored.itemsize) if stored.dtype.kind in 'iu' else 0.
-    if not np.isfinite([slope, intercept, reach*slope + intercept]).all(): raise _broken(f'its scale factors are {slope:g} and {intercept:g}')
+    slope, intercept = _scale_factors(header, stored.dtype)
     shape = stored.shape
-    while stored.ndim > 3 and stored.shape[-1] == 1: stored = stored[..., 0]
-    if stored.ndim == 3: stored = stored[..., None]
-    if stored.ndim != 4: raise ValueError(f'has the shape {shape}, but a 3-D image is needed, or a 4-D one with a sequence per channel; split it into one file per image')
+    while stored.ndim > 3 and stored.shape[-1] == 1:
+        stored = stored[..., 0]
+    if stored.ndim == 3:
+        stored = stored[..., None]
+    if stored.ndim != 4:
+        told = (f'has the shape {shape}, but a 3-D image is needed, or a 4-D one with a sequence per channel; '
+                'split it into one file per image')
+        raise ValueError(told)
     channels = [apply_read_scaling(stored[..., n], slope, intercept) for n in range(stored.shape[3])]
-    return [np.require(c, c.dtype.newbyteorder('='), 'F') for c in channels] # without copying if that can be: the values are read-only then
+    # without copying if that can be: the values are read-only then
+    return [np.require(channel, channel.dtype.newbyteorder('='), 'F') for channel in channels]
 
 # %% ../nbs/01_volume.ipynb #e19d2fe0
 @contextmanager
 def _naming(path:Path) -> Iterator[None]:
     "Say in each refusal which file it is about."
-    if not path.is_file(): raise FileNotFoundError(f'there is no file {path}')
+    if not path.is_file():
+        told = f'there is no file {path}'
+        raise FileNotFoundError(told)
     try:
-        with np.errstate(all='ignore'): yield # what overflows is refused, or found in the values
-    except ValueError as error: raise ValueError(f'{path} {error}') from None
-    except MemoryError: raise ValueError(f'{path} needs more memory than this computer has to spare; close other programs, or leave it out') from None
-    except OSError as error: raise ValueError(f'{path} cannot be read ({error.strerror}); copy it again from where it came from') from None
+        with np.errstate(all='ignore'):
+            yield # what overflows is refused, or found in the values
+    except ValueError as error:
+        told = f'{path} {error}'
+        raise ValueError(told) from None
+    except MemoryError:
+        told = f'{path} needs more memory than this computer has to spare; close other programs, or leave it out'
+        raise ValueError(told) from None
+    except OSError as error:
+        told = f'{path} cannot be read ({error.strerror}); copy it again from where it came from'
+        raise ValueError(told) from None
 
+# %% ../nbs/01_volume.ipynb #94d21c5a
 def read_channels(path:Path) -> list[Volume]: # one for a 3-D file
     "Read the volumes of a NIfTI file (.nii or .nii.gz) of three or four dimensions, with its affine."
     with _naming(Path(path)):
@@ -310,7 +449,10 @@ def read_channels(path:Path) -> list[Volume]: # one for a 3-D file
 def read_volume(path:Path) -> Volume:
     "Read a NIfTI file (.nii or .nii.gz) that holds one volume, with its affine."
     first, *others = read_channels(path)
-    if others: raise ValueError(f'{path} has the shape {(*first.shape, 1 + len(others))}, but one 3-D image is needed; split it into one file per image')
+    if others:
+        shape = (*first.shape, 1 + len(others))
+        told = f'{path} has the shape {shape}, but one 3-D image is needed; split it into one file per image'
+        raise ValueError(told)
     return first
 
 # %% ../nbs/01_volume.ipynb #0c60fe7e
@@ -322,22 +464,27 @@ def _is_rounded(
 ) -> bool:
     "Whether a quaternion may be another one that was written in float32."
     half_turn = 1 - exact @ exact < 1e-6 # there b, c, d and -b, -c, -d are the same rotation
-    return min(np.abs(rounded - sign*exact).max() for sign in ((1, -1) if half_turn else (1,))) <= QUATERNION_ROUNDING
+    signs = (1, -1) if half_turn else (1,)
+    return min(np.abs(rounded - sign*exact).max() for sign in signs) <= QUATERNION_ROUNDING
 
 def _qform_beside(forms:Forms) -> np.ndarray: # (4, 4)
     "The qform beside an sform, with the rotation of that one where they differ by rounding only."
-    affines, exact = forms.affines, nib.Nifti2Header() # which has float64
+    affines = forms.affines
+    exact = nib.Nifti2Header() # which has float64
     exact.set_qform(affines['sform'])
     quaternion = np.array([exact[field] for field in QFORM_FIELDS[:3]])
-    if not _is_rounded(np.array(forms.quaternion), quaternion): return affines['qform']
+    if not _is_rounded(np.array(forms.quaternion), quaternion):
+        return affines['qform']
     exact['pixdim'][:4] = forms.pixdim
-    for field, value in zip(QFORM_FIELDS[3:], forms.offset): exact[field] = value
+    for field, value in zip(QFORM_FIELDS[3:], forms.offset):
+        exact[field] = value
     return exact.get_qform()
 
 # %% ../nbs/01_volume.ipynb #1887e576
 def _second_place(volume:Volume) -> np.ndarray: # (4, 4), mm to mm
     "What leads from a place by the form that is used to the place by the other one; identity if there is one."
-    if not volume.forms or len(volume.forms.affines) < 2: return np.eye(4)
+    if not volume.forms or len(volume.forms.affines) < 2:
+        return np.eye(4)
     return _qform_beside(volume.forms) @ np.linalg.inv(volume.forms.affine)
 
 def forms_apart(
@@ -353,17 +500,22 @@ def two_places(
     volumes:Mapping[str, Volume], # of one case, by name, as they were read
 ) -> str: # '' if each lies at one place, and all at the same
     "Say which volumes of a case lie at one place by their sform and at another by their qform."
-    if not volumes: return ''
+    if not volumes:
+        return ''
     first, *others = volumes
     apart = {name: forms_apart(volume) for name, volume in volumes.items()}
     beside = {name: forms_apart(volumes[name], volumes[first]) for name in others}
     words = {'sform and qform of': ('lie', 'apart', apart), 'by the qform': ('would lie', f'beside {first}', beside)}
     told = []
     for begin, (verb, end, found) in words.items():
-        far = {name: distance for name, distance in found.items() if distance > SAME_GRID*min(volumes[name].spacing)}
-        if far: told.append(f"{begin} {', '.join(far)} {verb} {max(far.values()):.2f} mm {end}")
-    if not told: return ''
-    return f"{', and '.join(told)} (viewers differ in which one they trust; here it is the sform, and masks get both)"
+        far = {name: mm for name, mm in found.items() if mm > SAME_GRID*min(volumes[name].spacing)}
+        if far:
+            which = ', '.join(far)
+            told.append(f'{begin} {which} {verb} {max(far.values()):.2f} mm {end}')
+    if not told:
+        return ''
+    places = ', and '.join(told)
+    return f'{places} (viewers differ in which one they trust; here it is the sform, and masks get both)'
 
 # %% ../nbs/01_volume.ipynb #c157532b
 def _placed_header(volume:Volume, dtype:np.dtype) -> nib.Nifti1Header:
@@ -377,9 +529,11 @@ def _placed_header(volume:Volume, dtype:np.dtype) -> nib.Nifti1Header:
         return header
     header.set_sform(volume.affine, code='scanner')
     header.set_qform(volume.affine, code='scanner')
-    if not np.allclose(header.get_qform(), volume.affine, atol=1e-3): header.set_qform(None, code='unknown')
+    if not np.allclose(header.get_qform(), volume.affine, atol=1e-3):
+        header.set_qform(None, code='unknown')
     return header
 
+# %% ../nbs/01_volume.ipynb #c02b7d96
 def write_volume(
     path:Path, # ends in .nii or .nii.gz
     volume:Volume,
@@ -387,14 +541,19 @@ def write_volume(
 ) -> None:
     "Write a volume as NIfTI with the forms that it was read with, or matching ones, whole or not at all."
     path = Path(path)
-    if not path.name.endswith(('.nii', '.nii.gz')): raise ValueError(f'{path} must end in .nii or .nii.gz')
+    if not path.name.endswith(('.nii', '.nii.gz')):
+        told = f'{path} must end in .nii or .nii.gz'
+        raise ValueError(told)
     array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
-    if array.dtype == np.float16: raise ValueError(f'NIfTI has no 16-bit floats, so {path} was not written; convert the array to float32 first')
+    if array.dtype == np.float16:
+        told = f'NIfTI has no 16-bit floats, so {path} was not written; convert the array to float32 first'
+        raise ValueError(told)
     header = _placed_header(volume, array.dtype)
     header['descrip'] = description.encode()[:79]
     placed = header.get_best_affine() # with any other, nibabel would write both forms anew
     image = nib.Nifti1Image(array, placed, header)
-    with written_whole(path) as meanwhile: nib.save(image, meanwhile)
+    with written_whole(path) as meanwhile:
+        nib.save(image, meanwhile)
 
 # %% ../nbs/01_volume.ipynb #9d54c3d8
 @dataclass(frozen=True, eq=False)
@@ -406,14 +565,19 @@ class Examination:
     notes: tuple[str, ...]|None = None # what to know of how it lies, in sentences; `None` looks at the forms of its volumes
 
     def __post_init__(self):
-        if not self.sequences: raise ValueError(f'case {self.case_id} has no volume in it; give at least one sequence')
+        if not self.sequences:
+            told = f'case {self.case_id} has no volume in it; give at least one sequence'
+            raise ValueError(told)
         named = dict(self.sequences) | ({'label': self.label} if self.label else {})
-        if self.notes is None: object.__setattr__(self, 'notes', tuple(filter(None, [two_places(named)])))
+        if self.notes is None:
+            object.__setattr__(self, 'notes', tuple(filter(None, [two_places(named)])))
         first, *others = named
         for other in others:
             if not same_grid(named[first], named[other]):
-                raise ValueError(f'case {self.case_id}: {other} is {named[other]} but {first} is {named[first]}; '
-                                 'all sequences and the label of a case must share one grid: resample them onto one of them')
+                told = (f'case {self.case_id}: {other} is {named[other]} but {first} is {named[first]}; '
+                        'all sequences and the label of a case must share one grid: resample them onto one of them')
+                raise ValueError(told)
 
     @property
-    def grid(self) -> Volume: return next(iter(self.sequences.values()))
+    def grid(self) -> Volume:
+        return next(iter(self.sequences.values()))
