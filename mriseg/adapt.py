@@ -12,6 +12,7 @@ __all__ = ['FIRST', 'LOOKS', 'FEWEST_TO_PUT_ASIDE', 'JOINS', 'ENCODER_RATE', 'CO
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -40,11 +41,20 @@ def _first_filters(
     wanted:Sequence[str],
 ) -> tuple[Tensor, Origin]: # (N, wanted, kernel, kernel)
     "Filters for the wanted sequences, taken by name."
-    if tuple(known) == tuple(wanted): return weight, Origin(FIRST, 'loaded', FIRST)
+    if tuple(known) == tuple(wanted):
+        return weight, Origin(FIRST, 'loaded', FIRST)
     mean = weight.mean(dim=1)
-    filters = torch.stack([weight[:, known.index(name)] if name in known else mean for name in wanted], dim=1)
-    return filters, Origin(FIRST, 'adapted', ', '.join(name if name in known else f"{name} from the mean of {'+'.join(known)}" for name in wanted))
+    filters, sources = [], []
+    for name in wanted:
+        if name in known:
+            filters.append(weight[:, known.index(name)])
+            sources.append(name)
+        else:
+            filters.append(mean)
+            sources.append(f"{name} from the mean of {'+'.join(known)}")
+    return torch.stack(filters, dim=1), Origin(FIRST, 'adapted', ', '.join(sources))
 
+# %% ../nbs/15_adapt.ipynb #08ee394b
 def _head_filters(
     fresh:Tensor, # (wanted structures, …), weights or biases as a new network has them
     old:Tensor, # (structures of the base, …)
@@ -53,50 +63,76 @@ def _head_filters(
     name:str, # of the tensor
 ) -> tuple[Tensor, Origin]: # (wanted structures, …)
     "Filters for the wanted structures, taken by name; new ones where there is none of that name."
-    if tuple(known) == tuple(wanted): return old, Origin(name, 'loaded', name)
-    taken = [structure for structure in wanted if structure in known]
-    filters = torch.stack([old[known.index(structure)] if structure in known else fresh[n] for n, structure in enumerate(wanted)])
-    return filters, Origin(name, 'adapted' if taken else 'fresh', ', '.join(taken))
+    if tuple(known) == tuple(wanted):
+        return old, Origin(name, 'loaded', name)
+    filters, taken = [], []
+    for n, structure in enumerate(wanted):
+        if structure in known:
+            filters.append(old[known.index(structure)])
+            taken.append(structure)
+        else:
+            filters.append(fresh[n])
+    how = 'adapted' if taken else 'fresh'
+    return torch.stack(filters), Origin(name, how, ', '.join(taken))
 
 # %% ../nbs/15_adapt.ipynb #990e517e
 def useful_stages(
     base:Model,
     sequences:Sequence[str], # of the new task
 ) -> tuple[str, ...]: # prefixes of the names of tensors
-    "The parts of a base that a task takes over: all, or the shallower half of the encoder if it shares no sequence with the base."
+    "The parts of a base that a task takes over: all, or half of the encoder if it shares no sequence with the base."
+    if set(sequences) & set(base.sequences):
+        return ('encoder.', 'decoder.', 'head.')
     stages = len(base.network.encoder)
-    return ('encoder.', 'decoder.', 'head.') if set(sequences) & set(base.sequences) else tuple(f'encoder.{n}.' for n in range(stages//2))
+    return tuple(f'encoder.{n}.' for n in range(stages//2)) # the shallower half
 
-def network_for(base:Model, sequences:Sequence[str], structures:Sequence[str]) -> SegNet:
+def network_for(
+    base:Model,
+    sequences:Sequence[str], # of the new task
+    structures:Sequence[str], # of the new task
+) -> SegNet:
     "A fresh network of the base's architecture with other ends."
-    return SegNet(replace(base.network.config, input_channels=len(sequences), output_channels=len(structures)))
+    config = replace(base.network.config, input_channels=len(sequences), output_channels=len(structures))
+    return SegNet(config)
 
+# %% ../nbs/15_adapt.ipynb #65937971
 def adapt_model(
     base:Model,
     sequences:Sequence[str], # that the new task has; their order is the order of the channels
     structures:Mapping[str, tuple[int, ...]], # that it asks for, with their label values
 ) -> tuple[Model, list[Origin]]: # and where each of its tensors comes from
     "A model for another task that has what of the base is of use; what is fresh depends on PyTorch's seed."
-    network = network_for(base, sequences, list(structures))
-    fresh, weights, origins, useful = network.state_dict(), {}, [], useful_stages(base, sequences)
+    network, useful = network_for(base, sequences, list(structures)), useful_stages(base, sequences)
+    known, wanted = tuple(base.structures), tuple(structures)
+    fresh, weights, origins = network.state_dict(), {}, []
     for name, old in base.network.state_dict().items():
-        if not name.startswith(useful): weights[name], origin = fresh[name], Origin(name, 'fresh', '')
-        elif name == FIRST: weights[name], origin = _first_filters(old, base.sequences, sequences)
-        elif name.startswith('head.'): weights[name], origin = _head_filters(fresh[name], old, tuple(base.structures), tuple(structures), name)
-        else: weights[name], origin = old, Origin(name, 'loaded', name)
-        if not name.endswith('num_batches_tracked'): origins.append(origin)
+        if not name.startswith(useful):
+            weights[name], origin = fresh[name], Origin(name, 'fresh', '')
+        elif name == FIRST:
+            weights[name], origin = _first_filters(old, base.sequences, sequences)
+        elif name.startswith('head.'):
+            weights[name], origin = _head_filters(fresh[name], old, known, wanted, name)
+        else:
+            weights[name], origin = old, Origin(name, 'loaded', name)
+        if not name.endswith('num_batches_tracked'):
+            origins.append(origin)
     network.load_state_dict(weights)
     return Model(network, tuple(sequences), dict(structures), spacing=base.spacing), origins
 
 # %% ../nbs/15_adapt.ipynb #cb127d6c
 def describe_origins(origins:Sequence[Origin]) -> str: # lines to print
     "How many tensors come from where, and each that isn't simply loaded."
-    made = [f"{origin.name}: {origin.how}{f' ({origin.source})' if origin.source else ''}" for origin in origins if origin.how != 'loaded']
-    return '\n'.join([f'tensors: {count_origins(origins)}', *made])
+    lines = [f'tensors: {count_origins(origins)}']
+    for origin in origins:
+        if origin.how != 'loaded':
+            source = f' ({origin.source})' if origin.source else ''
+            lines.append(f'{origin.name}: {origin.how}{source}')
+    return '\n'.join(lines)
 
 def write_origins(path:Path, origins:Sequence[Origin]) -> None:
     "Write where each tensor comes from as CSV."
-    write_csv(path, [('tensor', 'how', 'source'), *((o.name, o.how, o.source) for o in origins)])
+    rows = [(origin.name, origin.how, origin.source) for origin in origins]
+    write_csv(path, [('tensor', 'how', 'source'), *rows])
 
 # %% ../nbs/15_adapt.ipynb #bd4d21fb
 LOOKS = 32 # batches from which statistics are measured
@@ -108,8 +144,9 @@ def estimate_statistics(
     batch_size:int=16,
 ) -> None:
     "Measure the statistics of batch normalisation on new slices, nothing else is learned."
-    looks = (batch for epoch in range(LOOKS) for batch in balanced_batches(slices.present, batch_size, epoch=epoch))
-    update_bn((slices[batch][0] for batch, _ in zip(looks, range(LOOKS))), model.network)
+    epochs = (balanced_batches(slices.present, batch_size, epoch=epoch) for epoch in range(LOOKS))
+    looks = islice(chain.from_iterable(epochs), LOOKS)
+    update_bn((slices[batch][0] for batch in looks), model.network)
 
 # %% ../nbs/15_adapt.ipynb #a3c7ae03
 FEWEST_TO_PUT_ASIDE = 6
@@ -124,21 +161,32 @@ class Task:
     people: Mapping[str, str] = field(default_factory=dict) # person by case id, where it is known
 
     @property
-    def sequences(self) -> tuple[str, ...]: return self.train[0].sequences
+    def sequences(self) -> tuple[str, ...]:
+        return self.train[0].sequences
 
     @property
-    def base_facts(self) -> dict: # which network it is, and the scans that it, or a base of it, was trained on and chosen by
-        earlier = self.base.facts.get('base', {})
-        scans = {part: {**self.base.facts.get(part, {}), **{f'earlier {case}': known for case, known in earlier.get(part, {}).items()}} for part in ('train', 'valid')}
-        return dict(weights=weights_hash(self.base), **scans)
+    def base_facts(self) -> dict: # which network it is, and the scans that it or its base was trained on and chosen by
+        facts, known = self.base.facts, dict(weights=weights_hash(self.base))
+        for part in ('train', 'valid'):
+            earlier = facts.get('base', {}).get(part, {})
+            renamed = {f'earlier {case}': scans for case, scans in earlier.items()}
+            known[part] = {**facts.get(part, {}), **renamed}
+        return known
 
     def identity(self, settings:Settings) -> dict: # for `claim_folder`
         "What makes work on this task, with these settings, that and no other."
-        cases = {kind: {case.case_id: case.path.stem for case in some} for kind, some in dict(train=self.train, valid=self.valid).items()}
-        return dict(settings=asdict(settings), base=self.base_facts, structures=dict(self.structures), **cases)
+        return dict(
+            settings=asdict(settings),
+            base=self.base_facts,
+            structures=dict(self.structures),
+            train={case.case_id: case.path.stem for case in self.train},
+            valid={case.case_id: case.path.stem for case in self.valid},
+        )
 
-    def person(self, case:CachedCase) -> str: return self.people.get(case.case_id, case.case_id)
+    def person(self, case:CachedCase) -> str:
+        return self.people.get(case.case_id, case.case_id)
 
+# %% ../nbs/15_adapt.ipynb #a96923a2
 def seen_before(
     base:Model,
     scans:Mapping[str, Sequence[str]], # fingerprints of the scans of each case
@@ -153,16 +201,20 @@ def usual_sequences(
     cases:Sequence[Case],
 ) -> tuple[str, ...]:
     "The base's sequences that every case has, in the base's order; if there is none, whatever every case has."
-    if not cases: raise ValueError('there are no cases to learn from; give some with labels')
+    if not cases:
+        raise ValueError('there are no cases to learn from; give some with labels')
     common = [name for name in cases[0].sequences if all(name in case.sequences for case in cases)]
-    if not common: raise ValueError('no sequence is there in every case; name those to use, or leave cases out')
+    if not common:
+        raise ValueError('no sequence is there in every case; name those to use, or leave cases out')
     return tuple(name for name in base.sequences if name in common) or tuple(common)
 
 # %% ../nbs/15_adapt.ipynb #e86789ed
 def usual_split(cases:Sequence[Case], *, seed:int=0) -> Split:
     "A fifth is put aside from six cases on, and none of fewer; test cases are left out."
     cases = [case for case in cases if case.part != 'test']
-    return split_cases(cases, seed=seed) if len(cases) >= FEWEST_TO_PUT_ASIDE else Split(cases, [])
+    if len(cases) >= FEWEST_TO_PUT_ASIDE:
+        return split_cases(cases, seed=seed)
+    return Split(cases, [])
 
 def prepare_task(
     base:Model,
@@ -175,35 +227,66 @@ def prepare_task(
 ) -> Task:
     "Decode the cases of a task, and put some aside."
     split = split or usual_split(cases)
-    everyone = [*split.train, *split.valid]
+    everyone, count = [*split.train, *split.valid], len(split.train)
     names = tuple(sequences or usual_sequences(base, everyone))
     cached = build_cache(everyone, names, structures, cache, spacing=base.spacing)
-    task = Task(base, dict(structures), cached[:len(split.train)], cached[len(split.train):], find_subjects(everyone).by_case)
-    for n, name in enumerate(structures):
-        if not any(case.voxels[n] for case in task.train): raise ValueError(f"none of the {len(task.train)} cases to learn from holds any voxel of the structure '{name}' (label values {'+'.join(map(str, structures[name]))}); check its label values")
-    if task.valid: _refuse_unfair(task, split.valid)
+    people = find_subjects(everyone).by_case
+    task = Task(base, dict(structures), cached[:count], cached[count:], people)
+    _refuse_empty(task)
+    if task.valid:
+        _refuse_unfair(task, split.valid)
     return task
 
-def _refuse_unfair(task:Task, aside:Sequence[Case]) -> None:
+# %% ../nbs/15_adapt.ipynb #e834dfe4
+def _refuse_empty(task:Task) -> None:
+    "Refuse structures that no case to learn from holds."
+    for n, (name, values) in enumerate(task.structures.items()):
+        if not any(case.voxels[n] for case in task.train):
+            given = f"none of the {len(task.train)} cases to learn from holds any voxel of the structure '{name}'"
+            told = f"{given} (label values {'+'.join(map(str, values))}); check its label values"
+            raise ValueError(told)
+
+def _refuse_unfair(
+    task:Task,
+    aside:Sequence[Case], # the cases put aside, as they were found
+) -> None:
     "Refuse cases put aside that could not judge, or would flatter."
-    for name in task.structures:
-        if not any(case.voxels[list(task.structures).index(name)] for case in task.valid): raise ValueError(f"none of the {len(task.valid)} cases put aside holds any voxel of the structure '{name}', so nobody could judge how it is found; put others aside")
+    for n, name in enumerate(task.structures):
+        if not any(case.voxels[n] for case in task.valid):
+            given = f"none of the {len(task.valid)} cases put aside holds any voxel of the structure '{name}'"
+            told = f'{given}, so nobody could judge how it is found; put others aside'
+            raise ValueError(told)
     refuse_shared(task.train, task.valid)
     scans = {case.case_id: list(case.content) for case in task.valid}
     for case in aside: # the base may have seen the same person in a sequence that isn't used now
-        for name in set(task.base.sequences) & set(case.sequences) - set(task.sequences): scans[case.case_id].append(scan_fingerprint(read_case(case, [name]).sequences[name]))
-    if known := seen_before(task.base, scans): raise ValueError(f"{', '.join(known)} {'is' if len(known) == 1 else 'are'} put aside to judge by, but the base was trained on the same scans, so the judgement would flatter; put other cases aside")
+        for name in set(task.base.sequences) & set(case.sequences) - set(task.sequences):
+            unused = read_case(case, [name]).sequences[name]
+            scans[case.case_id].append(scan_fingerprint(unused))
+    known = seen_before(task.base, scans)
+    if known:
+        verb = 'is' if len(known) == 1 else 'are'
+        given = f"{', '.join(known)} {verb} put aside to judge by, but the base was trained on the same scans"
+        told = f'{given}, so the judgement would flatter; put other cases aside'
+        raise ValueError(told)
 
 # %% ../nbs/15_adapt.ipynb #9f081ccf
-JOINS, ENCODER_RATE = dict(decoder=0.05, encoder=0.1), 0.5 # progress at which a part begins to learn; share of the learning rate
+JOINS = dict(decoder=0.05, encoder=0.1) # progress at which a part begins to learn
+ENCODER_RATE = 0.5 # share of the learning rate
+
+def _block(origin:Origin) -> str:
+    "The name of a convolution with its normalisation, to which a tensor belongs."
+    return '.'.join(origin.name.split('.')[:3])
 
 def gradual_parts(origins:Sequence[Origin]) -> tuple[Part, ...]:
-    "The order in which a network that has learned something learns something else: what is new, the decoder, the encoder."
-    block = lambda origin: '.'.join(origin.name.split('.')[:3]) # a convolution with its normalisation
-    new = {block(origin) for origin in origins if origin.how != 'loaded'}
-    old = {part: tuple(dict.fromkeys(block(o) for o in origins if o.name.startswith(part) and block(o) not in new)) for part in JOINS}
-    parts = Part(old['decoder'], JOINS['decoder']), Part(old['encoder'], JOINS['encoder'], ENCODER_RATE)
-    return tuple(part for part in parts if part.prefixes)
+    "The order in which a network that has learned something learns anew: what is new, the decoder, the encoder."
+    new = {_block(origin) for origin in origins if origin.how != 'loaded'}
+    parts = []
+    for name, rate in (('decoder', 1.), ('encoder', ENCODER_RATE)):
+        blocks = [_block(origin) for origin in origins if origin.name.startswith(name)]
+        old = tuple(dict.fromkeys(block for block in blocks if block not in new))
+        if old:
+            parts.append(Part(old, JOINS[name], rate))
+    return tuple(parts)
 
 # %% ../nbs/15_adapt.ipynb #67ccb7d1
 COURSE = (30, 50) # passes and steps of each
@@ -219,14 +302,16 @@ def few_case_settings(
     seed:int=0,
 ) -> Settings:
     "A course that needs no choice."
-    return Settings(epochs=COURSE[0], pass_steps=COURSE[1], minutes=minutes, mirror=mirror, seed=seed)
+    passes, steps = COURSE
+    return Settings(epochs=passes, pass_steps=steps, minutes=minutes, mirror=mirror, seed=seed)
 
 def batch_that_fits(
     slices:SliceDataset,
     batch_size:int, # that is wanted
 ) -> int:
     "The batch size, or the largest power of 2 below it for which there are slices enough."
-    return min(batch_size, 2**int(math.log2(max(drawn_slices(slices.present), 1))))
+    enough = max(drawn_slices(slices.present), 1)
+    return min(batch_size, 2**int(math.log2(enough)))
 
 # %% ../nbs/15_adapt.ipynb #1e139478
 STARTS = ('transfer', 'scratch')
@@ -241,15 +326,25 @@ def fit_task(
 ) -> Iterator[Epoch]: # one record per pass, as from `fit`
     "Train on a task, from its base or from scratch."
     device = default_device(device)
-    if start not in STARTS: raise ValueError(f"there is no start '{start}'; use {' or '.join(STARTS)}")
+    if start not in STARTS:
+        told = f"there is no start '{start}'; use {' or '.join(STARTS)}"
+        raise ValueError(told)
     slices, parts, facts = SliceDataset(task.train), (), {}
-    settings = replace(settings, batch_size=batch_that_fits(slices, settings.batch_size))
+    batch_size = batch_that_fits(slices, settings.batch_size)
     torch.manual_seed(settings.seed)
     if start == STARTS[0]:
         model, origins = adapt_model(task.base, task.sequences, task.structures)
-        estimate_statistics(model, slices, batch_size=settings.batch_size)
+        estimate_statistics(model, slices, batch_size=batch_size)
         parts, facts = gradual_parts(origins), dict(base=task.base_facts)
     else:
-        model = Model(network_for(task.base, task.sequences, list(task.structures)), task.sequences, dict(task.structures))
-    settings = replace(settings, parts=parts, augmentation=settings.augmentation*augmentation_strength(len(task.train)))
-    yield from fit(replace(model, facts=facts), slices, valid=task.valid or None, settings=settings, run_folder=run_folder, device=device)
+        network = network_for(task.base, task.sequences, list(task.structures))
+        model = Model(network, task.sequences, dict(task.structures))
+    strength = settings.augmentation*augmentation_strength(len(task.train))
+    yield from fit(
+        model=replace(model, facts=facts),
+        slices=slices,
+        valid=task.valid or None,
+        settings=replace(settings, batch_size=batch_size, parts=parts, augmentation=strength),
+        run_folder=run_folder,
+        device=device,
+    )

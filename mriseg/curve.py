@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .adapt import STARTS, Task, fit_task
 from .cache import CachedCase
-from .checkpoint import load_model
+from .checkpoint import Model, load_model
 from .dataset import SliceDataset
 from .device import default_device, default_precision
 from .files import claim_folder, read_table, write_csv
@@ -44,7 +45,10 @@ class Trained:
     def dice(self) -> float: # mean over the cases in which there is something to find
         return mean_score(self.case_dice)
 
-    def __str__(self): return f'{self.size:3d} case{"s" if self.size > 1 else " "}, draw {self.draw + 1}, {self.start:8}: Dice {self.dice:.3f}, {self.seconds:.0f} s'
+    def __str__(self):
+        cases = 'cases' if self.size > 1 else 'case '
+        which = f'{self.size:3d} {cases}, draw {self.draw + 1}, {self.start:8}'
+        return f'{which}: Dice {self.dice:.3f}, {self.seconds:.0f} s'
 
 # %% ../nbs/15_curve.ipynb #459079b1
 SIZES = (1, 2, 5, 10, 20, 40, 100, 200, 400)
@@ -65,28 +69,45 @@ def drawn_cases(
     seed:int=0,
 ) -> list[CachedCase]: # empty if that few can't hold all structures
     "The cases of a draw: those of a smaller one and more."
-    cases, first, lacking = sorted(task.train, key=lambda case: case.case_id), [], set(range(len(task.structures)))
+    cases = sorted(task.train, key=lambda case: case.case_id)
     order = [cases[n] for n in np.random.default_rng([seed, draw]).permutation(len(cases))]
+    first, lacking = [], set(range(len(task.structures)))
     for case in order:
-        if new := lacking & set(np.flatnonzero(case.voxels)):
+        new = lacking & set(np.flatnonzero(case.voxels))
+        if new:
             first.append(case)
             lacking -= new
-    return [*first, *(case for case in order if case not in first)][:size] if size >= len(first) else []
+    if size < len(first):
+        return []
+    others = [case for case in order if case not in first]
+    return [*first, *others][:size]
 
 # %% ../nbs/15_curve.ipynb #114f2873
-def _write_curve(path:Path, trained:Sequence[Trained], structures:Sequence[str]) -> None:
-    rows = [(t.size, t.draw, t.start, f'{t.seconds:.1f}', case, *(f'{dice:.4f}' for dice in scores)) for t in trained for case, scores in t.case_dice.items()]
-    write_csv(path, [('size', 'draw', 'start', 'seconds', 'case', *structures), *rows])
+def _write_curve(
+    path:Path,
+    trained:Sequence[Trained],
+    structures:Sequence[str], # their names
+) -> None:
+    "Write the trainings of a learning curve, a line for each case."
+    rows = [('size', 'draw', 'start', 'seconds', 'case', *structures)]
+    for one in trained:
+        training = (one.size, one.draw, one.start, f'{one.seconds:.1f}')
+        for case, scores in one.case_dice.items():
+            rows.append((*training, case, *(f'{dice:.4f}' for dice in scores)))
+    write_csv(path, rows)
 
 def read_curve(
     folder:Path,
 ) -> list[Trained]: # as far as the curve has come
     "Read the trainings of a learning curve."
-    if not (path := Path(folder)/'curve.csv').is_file(): return []
+    path = Path(folder)/'curve.csv'
+    if not path.is_file():
+        return []
     found = {}
     for size, draw, start, seconds, case, *dice in read_table(path)[1]:
-        found.setdefault((int(size), int(draw), start, float(seconds)), {})[case] = tuple(map(float, dice))
-    return [Trained(*key, scores) for key, scores in found.items()]
+        training = (int(size), int(draw), start, float(seconds))
+        found.setdefault(training, {})[case] = tuple(map(float, dice))
+    return [Trained(*training, scores) for training, scores in found.items()]
 
 # %% ../nbs/15_curve.ipynb #3d76e787
 def learning_curve(
@@ -99,32 +120,80 @@ def learning_curve(
 ) -> Iterator[Trained]: # those that are there already too
     "Train on nested subsets of the cases, with the base and from scratch, equally long."
     device = default_device(device)
-    if not task.valid: raise ValueError('a learning curve needs cases put aside to measure on; label a few more, or put some of them aside')
+    if not task.valid:
+        need = 'a learning curve needs cases put aside to measure on'
+        told = f'{need}; label a few more, or put some of them aside'
+        raise ValueError(told)
     with owned_folder(folder, 'a learning curve'):
         yield from _trainings(task, Path(folder), settings, draws, device)
 
-def _trainings(task:Task, folder:Path, settings:Settings, draws:int, device:torch.device) -> Iterator[Trained]:
-    done, known_draws = read_curve(folder), set()
-    claim_folder(folder, task.identity(settings))
+# %% ../nbs/15_curve.ipynb #30ee09ac
+def _draws(
+    task:Task,
+    draws:int,
+    seed:int,
+) -> Iterator[tuple[int, list[CachedCase]]]: # number of the draw, and its cases: as many as its size
+    "The sets of cases to train on, small ones first and none of them twice."
+    known = set()
     for size, draw in planned_trainings(len(task.train), draws):
-        cases = drawn_cases(task, size, draw, seed=settings.seed)
-        if not cases or (drawn := frozenset(case.case_id for case in cases)) in known_draws: continue
-        known_draws.add(drawn)
+        cases = drawn_cases(task, size, draw, seed=seed)
+        drawn = frozenset(case.case_id for case in cases)
+        if cases and drawn not in known:
+            known.add(drawn)
+            yield draw, cases
+
+def _trainings(
+    task:Task,
+    folder:Path,
+    settings:Settings,
+    draws:int,
+    device:torch.device,
+) -> Iterator[Trained]:
+    "The trainings of a curve; what is written down already isn't done again."
+    done = read_curve(folder)
+    claim_folder(folder, task.identity(settings))
+    for draw, cases in _draws(task, draws, settings.seed):
         for start in STARTS:
-            known = [t for t in done if (t.size, t.draw, t.start) == (size, draw, start)]
+            name = (len(cases), draw, start)
+            known = [one for one in done if (one.size, one.draw, one.start) == name]
             if not known:
-                known = [_trained(replace(task, train=cases, valid=()), task.valid, draw, start, settings, folder/'trainings'/f'{size}_{draw}_{start}', device)]
+                where = folder/'trainings'/f'{len(cases)}_{draw}_{start}'
+                part = replace(task, train=cases, valid=())
+                course = replace(settings, seed=(settings.seed + draw) % 2**32)
+                model, seconds = _trained(part, start, course, where, device)
+                known = [Trained(*name, seconds, _scores(model, task.valid, device, settings))]
                 done += known
                 _write_curve(folder/'curve.csv', done, list(task.structures))
             shutil.rmtree(folder/'trainings', ignore_errors=True) # written down, here or before an interruption
             yield known[0]
 
-def _trained(task:Task, judges:Sequence[CachedCase], draw:int, start:str, settings:Settings, folder:Path, device:torch.device) -> Trained:
-    "Train once, and score the last model."
-    for _ in fit_task(task, start, settings=replace(settings, seed=(settings.seed + draw) % 2**32), run_folder=folder, device=device): pass
-    model, precision = load_model(folder/'last'), default_precision(device, settings.precision)
-    dice = {case.case_id: defined_dice(case, judge_case(model.network, SliceDataset([case]), model.threshold, device, precision)[0]) for case in judges}
-    return Trained(len(task.train), draw, start, round(float(read_run(folder).numbers('seconds').sum()), 1), {case: tuple(round(value, 4) for value in scores) for case, scores in dice.items()})
+# %% ../nbs/15_curve.ipynb #febb50d5
+def _trained(
+    task:Task,
+    start:str,
+    settings:Settings,
+    folder:Path, # of the training
+    device:torch.device,
+) -> tuple[Model, float]: # the last model, and the seconds that its training took
+    "Train once."
+    for _ in fit_task(task, start, settings=settings, run_folder=folder, device=device):
+        pass
+    seconds = float(read_run(folder).numbers('seconds').sum())
+    return load_model(folder/'last'), round(seconds, 1)
+
+def _scores(
+    model:Model,
+    judges:Sequence[CachedCase], # put aside
+    device:torch.device,
+    settings:Settings,
+) -> dict[str, tuple[float, ...]]: # by case: one per structure, NaN where undefined
+    "Dice of each case put aside, with four digits as in the table."
+    precision = default_precision(device, settings.precision)
+    by_case = {}
+    for case in judges:
+        dice, _, _ = judge_case(model.network, SliceDataset([case]), model.threshold, device, precision)
+        by_case[case.case_id] = tuple(round(value, 4) for value in defined_dice(case, dice))
+    return by_case
 
 # %% ../nbs/15_curve.ipynb #1f2a0b48
 @dataclass(frozen=True)
@@ -138,27 +207,36 @@ class CurvePoint:
 def curve_points(trained:Sequence[Trained]) -> list[CurvePoint]:
     "Bring the draws of each size together."
     points = []
-    for size, start in dict.fromkeys((t.size, t.start) for t in trained):
-        some = [t for t in trained if (t.size, t.start) == (size, start)]
-        by_case = np.mean([[case_mean(scores) for scores in t.case_dice.values()] for t in some], axis=0) # NaN for the same cases in all
-        points.append(CurvePoint(size, start, summarise(by_case.tolist()), tuple(t.dice for t in some)))
+    for size, start in dict.fromkeys((one.size, one.start) for one in trained):
+        some = [one for one in trained if (one.size, one.start) == (size, start)]
+        scores = [list(map(case_mean, one.case_dice.values())) for one in some]
+        by_case = np.mean(scores, axis=0) # NaN for the same cases in all
+        points.append(CurvePoint(size, start, summarise(by_case.tolist()), tuple(one.dice for one in some)))
     return points
+
+# %% ../nbs/15_curve.ipynb #b4ced6e2
+def _table_cell(dice:Summary|None) -> str:
+    "A mean with its interval, as wide as their titles; blank if there is none."
+    if dice is None:
+        return ' '*25
+    interval = 'too few cases' if math.isnan(dice.low) else f'{dice.low:.3f} to {dice.high:.3f}'
+    return f'{dice.mean:8.3f} {interval:>16}'
 
 def curve_table(points:Sequence[CurvePoint]) -> str:
     "The points as lines of text, transfer and scratch side by side."
     lines = [f"{'cases':>5}  {'transfer':>8} {'interval':>16}  {'scratch':>8} {'interval':>16}  {'gain':>6}"]
     for size in dict.fromkeys(point.size for point in points):
         both = {point.start: point.dice for point in points if point.size == size}
-        interval = lambda dice: 'too few cases' if math.isnan(dice.low) else f'{dice.low:.3f} to {dice.high:.3f}'
-        cells = [f'{both[s].mean:8.3f} {interval(both[s]):>16}' if s in both else ' '*25 for s in STARTS]
-        gain = f'{both[STARTS[0]].mean - both[STARTS[1]].mean:+6.3f}' if len(both) == 2 else ''
-        lines.append(f'{size:5d}  {cells[0]}  {cells[1]}  {gain}')
+        transfer, scratch = (both.get(start) for start in STARTS)
+        gain = f'{transfer.mean - scratch.mean:+6.3f}' if len(both) == 2 else ''
+        lines.append(f'{size:5d}  {_table_cell(transfer)}  {_table_cell(scratch)}  {gain}')
     return '\n'.join(lines)
 
 # %% ../nbs/15_curve.ipynb #ca381772
 CEILINGS, EXPONENTS = np.linspace(0, 1, 201), np.geomspace(0.1, 2, 60)
 CHANCE = 0.005 # standard deviation of Dice from one training to the next with the same cases
-FEWEST_SIZES, WIDEST = 3, 0.2 # to forecast from; an interval that would still say something
+FEWEST_SIZES = 3 # to forecast from
+WIDEST = 0.2 # an interval that would still say something
 
 @dataclass(frozen=True)
 class Forecast:
@@ -173,39 +251,114 @@ class Forecast:
     gain_high: float
 
     @property
-    def says_something(self) -> bool: return self.high - self.low <= WIDEST
+    def says_something(self) -> bool:
+        return self.high - self.low <= WIDEST
 
     def __str__(self):
-        if not self.says_something: return f'what {self.size - self.now} more cases would bring can not be told from these points: anything from {self.low:.2f} to {self.high:.2f}'
-        return f'with {self.size - self.now} more cases expect {self.gain:+.2f} ({self.gain_low:+.2f} to {self.gain_high:+.2f}): Dice {self.dice:.2f} ({self.low:.2f} to {self.high:.2f}) on the cases put aside'
+        more = self.size - self.now
+        if not self.says_something:
+            told = f'what {more} more cases would bring can not be told from these points'
+            return f'{told}: anything from {self.low:.2f} to {self.high:.2f}'
+        gain = f'{self.gain:+.2f} ({self.gain_low:+.2f} to {self.gain_high:+.2f})'
+        dice = f'{self.dice:.2f} ({self.low:.2f} to {self.high:.2f})'
+        return f'with {more} more cases expect {gain}: Dice {dice} on the cases put aside'
 
 # %% ../nbs/15_curve.ipynb #f4beddcb
+def _power_laws(
+    sizes:np.ndarray, # (P,) of the points
+    means:np.ndarray, # (P,) their Dice
+    weight:np.ndarray, # (P,) one over the variance
+) -> tuple[np.ndarray, ...]: # (201·60,) each: ceilings, factors, exponents, misfits
+    "For each ceiling and exponent the factor that fits best, and how badly that curve fits."
+    ceiling, exponent = (grid[..., None] for grid in np.meshgrid(CEILINGS, EXPONENTS, indexing='ij'))
+    fall = sizes**-exponent
+    above = ((ceiling - means)*fall*weight).sum(-1, keepdims=True)
+    factor = np.clip(above/(fall**2*weight).sum(-1, keepdims=True), 0, None) # least squares
+    misfit = ((ceiling - factor*fall - means)**2*weight).sum(-1)
+    return ceiling.ravel(), factor.ravel(), exponent.ravel(), misfit.ravel()
+
+def _refuse_few(
+    sizes:np.ndarray, # (P,) of the points
+    counts:np.ndarray, # (P,) draws of each
+    size:int, # to look ahead to
+) -> None:
+    "Refuse a forecast that looks back, or that too few points would have to carry."
+    if size < sizes.max():
+        told = f'a forecast looks ahead from {sizes.max():.0f} cases, but was asked about {size}'
+        raise ValueError(told)
+    if len(sizes) < FEWEST_SIZES or not (counts > 1).any():
+        draws = ', '.join(f'{count:.0f}' for count in counts)
+        need = f'a forecast needs at least {FEWEST_SIZES} sizes and more than one draw of some of them'
+        told = f'{need}, but there are {len(sizes)} sizes with {draws} draws'
+        raise ValueError(told)
+
+# %% ../nbs/15_curve.ipynb #2ce48d05
 def forecast(
     points:Sequence[CurvePoint], # of one start; at least three sizes, and several draws of some
     size:int, # the number of cases to look ahead to
 ) -> Forecast:
     "Extend a learning curve by all power laws that fit it, each by its weight."
-    sizes, means, counts = (np.array(column, float) for column in zip(*[(p.size, np.mean(p.by_draw), len(p.by_draw)) for p in points]))
-    spread = [np.var(p.by_draw, ddof=1)*p.size for p in points if len(p.by_draw) > 1]
-    if size < sizes.max(): raise ValueError(f'a forecast looks ahead from {sizes.max():.0f} cases, but was asked about {size}')
-    if len(sizes) < FEWEST_SIZES or not spread: raise ValueError(f'a forecast needs at least {FEWEST_SIZES} sizes and more than one draw of some of them, but there are {len(sizes)} sizes with {", ".join(f"{c:.0f}" for c in counts)} draws')
+    columns = zip(*[(point.size, np.mean(point.by_draw), len(point.by_draw)) for point in points])
+    sizes, means, counts = (np.array(column, float) for column in columns)
+    _refuse_few(sizes, counts, size)
+    spread = [np.var(point.by_draw, ddof=1)*point.size for point in points if len(point.by_draw) > 1]
     scatter = lambda n, draws: np.mean(spread)/(n*draws) + CHANCE**2
-    a, c = (grid[..., None] for grid in np.meshgrid(CEILINGS, EXPONENTS, indexing='ij'))
-    weight, fall = 1/scatter(sizes, counts), sizes**-c
-    b = np.clip(((a - means)*fall*weight).sum(-1, keepdims=True)/(fall**2*weight).sum(-1, keepdims=True), 0, None) # least squares
-    misfit = ((a - b*fall - means)**2*weight).sum(-1)
+    ceiling, factor, exponent, misfit = _power_laws(sizes, means, 1/scatter(sizes, counts))
     wider = max(1., misfit.min()/max(len(sizes) - 2, 1)) # where no curve fits as closely as the draws would have it, all is less sure
     misfit = misfit/wider
-    chance = np.exp(-(misfit - misfit.min())/2).ravel()
+    chance = np.exp(-(misfit - misfit.min())/2)
     rng, now = np.random.default_rng(0), int(sizes.max())
     chosen = rng.choice(len(chance), 20_000, p=chance/chance.sum())
-    then, today = ((a[..., 0] - b[..., 0]*n**-c[..., 0]).ravel()[chosen] for n in (float(size), float(now)))
-    measured = np.clip(then + rng.normal(0, math.sqrt(wider*scatter(size, 1)), len(then)), 0, 1)
-    gain = np.quantile(then - today, (0.05, 0.5, 0.95))
-    low, dice, high = np.quantile(measured, (0.05, 0.5, 0.95))
-    return Forecast(now, size, float(dice), float(low), float(high), float(gain[1]), float(gain[0]), float(gain[2]))
+    then, today = ((ceiling - factor*n**-exponent)[chosen] for n in (float(size), float(now)))
+    measured = then + rng.normal(0, math.sqrt(wider*scatter(size, 1)), len(then))
+    low, dice, high = np.quantile(np.clip(measured, 0, 1), (0.05, 0.5, 0.95)).tolist()
+    gain_low, gain, gain_high = np.quantile(then - today, (0.05, 0.5, 0.95)).tolist()
+    return Forecast(
+        now=now,
+        size=size,
+        dice=dice,
+        low=low,
+        high=high,
+        gain=gain,
+        gain_low=gain_low,
+        gain_high=gain_high,
+    )
 
 # %% ../nbs/15_curve.ipynb #84cb8cfd
+def _plot_start(
+    axis:Axes,
+    points:Sequence[CurvePoint], # of one start
+    color:str,
+) -> None:
+    "The means of a start with their intervals, and every draw as a dot."
+    size = np.array([point.size for point in points], float)
+    mean = np.array([point.dice.mean for point in points], float)
+    low = np.array([point.dice.low for point in points], float)
+    high = np.array([point.dice.high for point in points], float)
+    axis.errorbar(
+        size,
+        mean,
+        yerr=[mean - low, high - mean],
+        color=color,
+        capsize=3,
+        label=points[0].start,
+    )
+    for point in points:
+        axis.plot([point.size]*len(point.by_draw), point.by_draw, '.', color=color, alpha=0.4)
+
+def _plot_ahead(axis:Axes, ahead:Sequence[Forecast]) -> None:
+    "What is forecast as a band."
+    axis.fill_between(
+        [one.size for one in ahead],
+        [one.low for one in ahead],
+        [one.high for one in ahead],
+        color='C0',
+        alpha=0.15,
+        linewidth=0,
+        label='forecast for transfer',
+    )
+
+# %% ../nbs/15_curve.ipynb #54de5ad0
 def plot_curve(
     points:Sequence[CurvePoint],
     ahead:Sequence[Forecast]=(), # for transfer, nearest first
@@ -215,13 +368,12 @@ def plot_curve(
     axis = figure.subplots()
     for n, start in enumerate(STARTS):
         some = [point for point in points if point.start == start]
-        if not some: continue
-        size, mean, low, high = (np.array([value(point) for point in some], float) for value in (lambda p: p.size, lambda p: p.dice.mean, lambda p: p.dice.low, lambda p: p.dice.high))
-        axis.errorbar(size, mean, [mean - low, high - mean], color=f'C{n}', capsize=3, label=start)
-        for point in some: axis.plot([point.size]*len(point.by_draw), point.by_draw, '.', color=f'C{n}', alpha=0.4)
-    if ahead: axis.fill_between([f.size for f in ahead], [f.low for f in ahead], [f.high for f in ahead], color='C0', alpha=0.15, linewidth=0, label='forecast for transfer')
+        if some:
+            _plot_start(axis, some, f'C{n}')
+    if ahead:
+        _plot_ahead(axis, ahead)
     axis.set(xscale='log', xlabel='cases to learn from', ylabel='Dice of the cases put aside')
-    ticks = sorted({point.size for point in points} | {f.size for f in ahead[-1:]})
+    ticks = sorted({point.size for point in points} | {one.size for one in ahead[-1:]})
     axis.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
     axis.set_xticks([], minor=True)
     axis.legend(fontsize='small', frameon=False, loc='lower right')

@@ -16,7 +16,9 @@ from typing import TypeVar
 
 import numpy as np
 from fastcore.basics import NotStr
-from fastcore.xml import FT, H1, H2, Body, Details, Figcaption, Figure as FigureTag, Head, Html, Img, Meta, P, Style, Summary, Table, Td, Th, Title, Tr, to_xml
+from fastcore.xml import FT, H1, H2, Body, Details, Figcaption, Figure as FigureTag, Head, Html, Img, Meta, P, Style
+from fastcore.xml import Summary, Table, Td, Th, Title, Tr, to_xml
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -46,13 +48,23 @@ class RunRecord:
         "How one case fared, pass by pass."
         return np.array([case_mean(dice) for dice in self.by_case[case]])
 
-def _read_case_dice(path:Path, cases:Iterable[str], passes:int) -> dict[str, list[tuple[float, ...]]]:
+# %% ../nbs/11_report.ipynb #47755ff5
+def _read_case_dice(
+    path:Path, # of case_dice.csv, which isn't there if no case was put aside
+    cases:Iterable[str],
+    passes:int, # that are in the history
+) -> dict[str, list[tuple[float, ...]]]:
     "The Dice of each case, after each pass that is in the history."
     rows = read_table(path)[1] if path.is_file() else []
-    found = {case: [tuple(map(float, dice)) for _, one, *dice in rows if one == case][:passes] for case in cases}
-    if short := [case for case, dice in found.items() if len(dice) < passes]:
-        told = f'{path} does not tell how {short[0]} fared in each of {passes} passes'
-        raise ValueError(f'{told}; the run may be of an older version: train into a new folder')
+    found = {}
+    for case in cases:
+        after_each = [tuple(map(float, dice)) for _, one, *dice in rows if one == case]
+        found[case] = after_each[:passes]
+    short = [case for case, dice in found.items() if len(dice) < passes]
+    if short:
+        lacking = f'{path} does not tell how {short[0]} fared in each of {passes} passes'
+        told = f'{lacking}; the run may be of an older version: train into a new folder'
+        raise ValueError(told)
     return found
 
 def read_run(
@@ -60,12 +72,14 @@ def read_run(
 ) -> RunRecord:
     "Read what a run has written so far."
     folder = Path(run_folder)
-    path = folder/'history.csv'
+    path, references = folder/'history.csv', folder/'references.json'
     if not path.is_file():
-        raise FileNotFoundError(f'there is no {path}; give the folder of a run of which a pass is finished')
-    passes, settings, references = read_rows(path), read_json(folder/'settings.json'), folder/'references.json'
+        told = f'there is no {path}; give the folder of a run of which a pass is finished'
+        raise FileNotFoundError(told)
+    passes, settings = read_rows(path), read_json(folder/'settings.json')
     by_case = _read_case_dice(folder/'case_dice.csv', settings['valid'], len(passes))
-    return RunRecord(passes, by_case, read_json(references) if references.is_file() else {}, settings)
+    trivial = read_json(references) if references.is_file() else {}
+    return RunRecord(passes, by_case, trivial, settings)
 
 # %% ../nbs/11_report.ipynb #0bada4f9
 def png_bytes(figure:Figure) -> bytes:
@@ -76,20 +90,39 @@ def png_bytes(figure:Figure) -> bytes:
 
 def plot_run(record:RunRecord) -> Figure:
     "Loss and Dice by pass, with what trivial answers score as dotted lines."
-    shown = dict(loss='loss of training') | (dict(dice='Dice of the cases put aside') if record.cases else {})
-    figure, number = blank_figure(4.5*len(shown), 3), record.numbers('number')
-    for axis, (key, label) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items()):
-        if key == 'dice':
-            for case in record.cases: axis.plot(number, record.case_dice(case), color='0.75', linewidth=1)
-        axis.plot(number, record.numbers(key), 'o-' if len(number) == 1 else '-', color='C0', linewidth=2)
-        lines = {name: scores[key] for name, scores in record.references.items() if scores.get(key) is not None}
-        for colour, (name, level) in enumerate(lines.items(), 1): axis.axhline(level, color=f'C{colour}', linestyle=':', label=f'{name}: {level:.2f}')
-        axis.set(xlabel='pass', ylabel=label)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if lines: axis.legend(fontsize='small', frameon=False)
+    shown = dict(loss='loss of training')
+    if record.cases:
+        shown['dice'] = 'Dice of the cases put aside'
+    figure = blank_figure(4.5*len(shown), 3)
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axis, (key, label) in zip(panels, shown.items()):
+        _plot_column(axis, record, key, label)
     figure.axes[0].set_ylim(0, 1.3*max(record.numbers('loss').max(), 0.1))
-    if record.cases: figure.axes[1].set_ylim(-0.02, 1)
+    if record.cases:
+        figure.axes[1].set_ylim(-0.02, 1)
     return figure
+
+# %% ../nbs/11_report.ipynb #b8a48fe0
+def _plot_column(
+    axis:Axes,
+    record:RunRecord,
+    key:str, # 'loss' or 'dice'
+    label:str, # of the axis
+) -> None:
+    "One column of the history by pass, and what trivial answers score in it."
+    number = record.numbers('number')
+    if key == 'dice':
+        for case in record.cases:
+            axis.plot(number, record.case_dice(case), color='0.75', linewidth=1)
+    style = 'o-' if len(number) == 1 else '-'
+    axis.plot(number, record.numbers(key), style, color='C0', linewidth=2)
+    lines = {name: scores[key] for name, scores in record.references.items() if scores.get(key) is not None}
+    for colour, (name, level) in enumerate(lines.items(), 1):
+        axis.axhline(level, color=f'C{colour}', linestyle=':', label=f'{name}: {level:.2f}')
+    axis.set(xlabel='pass', ylabel=label)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if lines:
+        axis.legend(fontsize='small', frameon=False)
 
 # %% ../nbs/11_report.ipynb #2ed1865c
 Pass = TypeVar('Pass')
@@ -103,19 +136,24 @@ def watch(
     chart = None
     for one in passes:
         picture = Image(png_bytes(plot_run(read_run(run_folder))))
-        chart = display(picture, display_id=True) if chart is None else chart.update(picture) or chart
+        if chart is None:
+            chart = display(picture, display_id=True)
+        else:
+            chart.update(picture)
         yield one
 
 # %% ../nbs/11_report.ipynb #76e84f9b
 STYLE = '''body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem }
 figure { margin: 1rem 0 } img { max-width: 100% } .wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: 0.85rem } td, th { padding: 0.15rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+table { border-collapse: collapse; font-size: 0.85rem } \
+td, th { padding: 0.15rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 .settings td { white-space: normal; text-align: left }
 .warning { background: #fff3cd; padding: 0.5rem }'''
 
 def html_picture(data:bytes, caption:str) -> FigureTag: # the data are those of a PNG
     "A picture that lies in the page itself, with a line below it."
-    return FigureTag(Img(src='data:image/png;base64,' + b64encode(data).decode(), alt=caption), Figcaption(caption))
+    source = 'data:image/png;base64,' + b64encode(data).decode()
+    return FigureTag(Img(src=source, alt=caption), Figcaption(caption))
 
 def html_scene(
     scene:Scene,
@@ -126,40 +164,86 @@ def html_scene(
 ) -> FT:
     "A case that can be looked through in the page, slice by slice."
     packed = pack_scene(scene)
-    return Details(Summary(title), NotStr(scene_html(replace(packed, header=packed.header | dict(start=packed.header['start'] | view)))), open=unfolded)
+    header = packed.header | dict(start=packed.header['start'] | view)
+    page = scene_html(replace(packed, header=header))
+    return Details(Summary(title), NotStr(page), open=unfolded)
 
+# %% ../nbs/11_report.ipynb #dbb32fb3
 def write_page(
     path:Path,
     title:str, # of the browser's tab
     parts:Sequence[FT], # tags of fastcore.xml, from top to bottom
 ) -> None:
     "Write an HTML page that needs nothing from outside itself."
-    head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title(title), Style(STYLE))
-    with written_whole(path) as meanwhile: meanwhile.write_text(to_xml(Html(head, Body(*parts), lang='en')), encoding='utf-8')
+    viewport = Meta(name='viewport', content='width=device-width, initial-scale=1')
+    head = Head(Meta(charset='utf-8'), viewport, Title(title), Style(STYLE))
+    page = Html(head, Body(*parts), lang='en')
+    with written_whole(path) as meanwhile:
+        meanwhile.write_text(to_xml(page), encoding='utf-8')
 
 # %% ../nbs/11_report.ipynb #c78d0b2d
 def _short(value:str) -> str: # of a table
-    try: return f'{float(value):.4g}'
-    except ValueError: return value
+    "A number with four digits, and anything else as it is."
+    try:
+        return f'{float(value):.4g}'
+    except ValueError:
+        return value
 
 def _told(name:str, value:object) -> str: # a setting
-    if isinstance(value, dict): return ', '.join(value if name in ('train', 'valid') else (f'{key} = {_told(key, entry)}' for key, entry in value.items()))
-    return ' '.join(map(str, value)) if isinstance(value, list) else str(value)
+    "A setting in words; of the cases only their names."
+    if isinstance(value, dict):
+        if name in ('train', 'valid'):
+            return ', '.join(value)
+        return ', '.join(f'{key} = {_told(key, entry)}' for key, entry in value.items())
+    if isinstance(value, list):
+        return ' '.join(map(str, value))
+    return str(value)
 
+def _how_good(record:RunRecord, best:int) -> str: # the best pass, from 0
+    "What may be expected of the model, in a sentence or two."
+    count = len(record.passes)
+    if not record.cases:
+        kept = f'All cases were learned from and none was put aside, so the last of {count} passes is kept'
+        return f'{kept}, and how good it is can not be said.'
+    dice, names = record.numbers('dice')[best], ', '.join(record.cases)
+    reached = f'Best pass: {best + 1} of {count}, mean Dice {dice:.3f} over what was put aside: {names}.'
+    return f'{reached} It also chose this pass, so on new patients expect somewhat less.'
+
+# %% ../nbs/11_report.ipynb #a7b6326e
+def _warnings(record:RunRecord) -> list[FT]: # none or one
+    "The last warning, and in which passes there was one."
+    warned = [row for row in record.passes if row.get('warning')]
+    if not warned:
+        return []
+    numbers = ', '.join(row['number'] for row in warned)
+    text = f"Pass {numbers}: {warned[-1]['warning']}"
+    if len(warned) > 1:
+        text += ' (this is the last warning; the others are in history.csv)'
+    return [P(text, cls='warning')]
+
+def _tables(record:RunRecord) -> list[FT]:
+    "All passes and all settings."
+    columns = [name for name in record.passes[0] if name != 'warning']
+    rows = [Tr(*map(Th, columns))]
+    for row in record.passes:
+        rows.append(Tr(*[Td(_short(row[name])) for name in columns]))
+    chosen = [Tr(Th(name), Td(_told(name, value))) for name, value in record.settings.items()]
+    passes, settings = FigureTag(Table(*rows), cls='wide'), FigureTag(Table(*chosen), cls='settings')
+    return [H2('Passes'), passes, H2('Settings'), settings]
+
+# %% ../nbs/11_report.ipynb #5e7cb859
 def write_report(run_folder:Path) -> Path:
     "Write a run as one HTML page: chart, previews, passes, settings."
-    run_folder, record = Path(run_folder), read_run(run_folder)
+    folder, record = Path(run_folder), read_run(run_folder)
+    name, path = folder.resolve().name, folder/'report.html'
     best = int(np.nanargmax(record.numbers('dice'))) if record.cases else len(record.passes) - 1
-    pictures = {n: run_folder/'previews'/f'epoch_{n:03d}.png' for n in dict.fromkeys((0, best + 1))}
-    examined = f"Best pass: {best + 1} of {len(record.passes)}, mean Dice {record.numbers('dice')[best]:.3f} over what was put aside: {', '.join(record.cases)}. It also chose this pass, so on new patients expect somewhat less."
-    parts = [H1(f'Training run {run_folder.resolve().name}'), P(examined if record.cases else f'All cases were learned from and none was put aside, so the last of {len(record.passes)} passes is kept, and how good it is can not be said.')]
-    parts += [html_picture(png_bytes(plot_run(record)), 'Loss and Dice by pass; dotted: what answers score that have learned nothing')]
-    if warned := [row for row in record.passes if row.get('warning')]:
-        parts.append(P(f"Pass {', '.join(row['number'] for row in warned)}: {warned[-1]['warning']}" + (' (this is the last warning; the others are in history.csv)' if len(warned) > 1 else ''), cls='warning'))
-    parts += [html_picture(path.read_bytes(), 'before the first step' if not n else f'after pass {n}') for n, path in pictures.items() if path.is_file()]
-    columns = [name for name in record.passes[0] if name != 'warning']
-    table = Table(Tr(*map(Th, columns)), *[Tr(*[Td(_short(row[name])) for name in columns]) for row in record.passes])
-    chosen = Table(*[Tr(Th(name), Td(_told(name, value))) for name, value in record.settings.items()])
-    parts += [H2('Passes'), FigureTag(table, cls='wide'), H2('Settings'), FigureTag(chosen, cls='settings')]
-    write_page(run_folder/'report.html', f'mriseg: {run_folder.resolve().name}', parts)
-    return run_folder/'report.html'
+    caption = 'Loss and Dice by pass; dotted: what answers score that have learned nothing'
+    chart = html_picture(png_bytes(plot_run(record)), caption)
+    parts = [H1(f'Training run {name}'), P(_how_good(record, best)), chart, *_warnings(record)]
+    for n in dict.fromkeys((0, best + 1)):
+        picture = folder/'previews'/f'epoch_{n:03d}.png'
+        if picture.is_file():
+            caption = f'after pass {n}' if n else 'before the first step'
+            parts.append(html_picture(picture.read_bytes(), caption))
+    write_page(path, f'mriseg: {name}', [*parts, *_tables(record)])
+    return path

@@ -25,6 +25,10 @@ from .predict import examination_images, read_unlabelled, sampled_probabilities
 # %% ../nbs/15_suggest.ipynb #64fbe8c1
 WORTH_COUNTING = 0.1 # probability that at least one answer gives to a voxel
 
+def _overlap(one:np.ndarray, other:np.ndarray) -> float:
+    "Soft Dice of two answers, probabilities of the same voxels."
+    return 2*(one*other).sum(dtype=np.float64)/(one + other).sum(dtype=np.float64)
+
 def disagreement(
     samples:np.ndarray, # (T, K, S, H, W) probabilities: several answers to one case
 ) -> float: # 0 … 1, mean over structures
@@ -32,7 +36,9 @@ def disagreement(
     found = []
     for answers in np.moveaxis(samples, 2, 0): # (T, K, H, W) of a structure
         answers = answers[:, (answers >= WORTH_COUNTING).any(axis=0)]
-        overlaps = [2*(a*b).sum(dtype=np.float64)/(a + b).sum(dtype=np.float64) for a, b in combinations(answers, 2)] if answers.size else [1.]
+        overlaps = [1.]
+        if answers.size:
+            overlaps = [_overlap(one, other) for one, other in combinations(answers, 2)]
         found.append(1 - np.mean(overlaps))
     return float(np.mean(found))
 
@@ -54,11 +60,20 @@ def suggest_cases(
     device = default_device(device)
     found = []
     for case in tqdm(cases, 'looking at cases', leave=False):
-        try: images, _ = examination_images(model, read_unlabelled(model, case))
-        except (ValueError, OSError) as error: found.append(Suggestion(case.case_id, math.nan, str(error)))
-        else: found.append(Suggestion(case.case_id, disagreement(np.stack(list(sampled_probabilities(model, images, device))))))
+        try:
+            images, _ = examination_images(model, read_unlabelled(model, case))
+        except (ValueError, OSError) as error:
+            found.append(Suggestion(case.case_id, math.nan, str(error)))
+        else:
+            samples = np.stack(list(sampled_probabilities(model, images, device)))
+            found.append(Suggestion(case.case_id, disagreement(samples)))
     return sorted(found, key=lambda one: (bool(one.fault), -one.disagreement))
 
+# %% ../nbs/15_suggest.ipynb #29439858
 def write_suggestions(path:Path, suggestions:Sequence[Suggestion]) -> None:
     "Write the ranking as CSV."
-    write_csv(path, [('case', 'disagreement', 'fault'), *((one.case_id, '' if one.fault else f'{one.disagreement:.4f}', one.fault) for one in suggestions)])
+    rows = [('case', 'disagreement', 'fault')]
+    for one in suggestions:
+        differs = '' if one.fault else f'{one.disagreement:.4f}'
+        rows.append((one.case_id, differs, one.fault))
+    write_csv(path, rows)

@@ -34,7 +34,8 @@ from .augment import augment, draw_augmentation
 from .cache import CachedCase, refuse_shared
 from .checkpoint import Model, TrainingState, save_model
 from .dataset import SliceDataset, balanced_batches, drawn_slices, load_batches
-from .device import PRECISIONS, Precision, autocasting, default_device, default_precision, keep_memory, loss_scaler, memory_in_use, release_memory, to_device
+from .device import PRECISIONS, Precision, autocasting, default_device, default_precision, keep_memory
+from .device import loss_scaler, memory_in_use, release_memory, to_device
 from .files import claim_folder, sweep_unfinished, write_csv, write_json, written_whole
 from .folders import owned_folder
 from .loss import balancing_weight, marking_loss, reference_losses, segmentation_loss
@@ -50,14 +51,15 @@ LONGEST = 14*24*60 # minutes
 LARGEST_SEED = 2**32 - 1
 
 def _limits(s:'Settings') -> dict[str, tuple[bool, str]]: # by name: whether a setting is possible, and what it must be
-    "What settings can be: beyond these limits is a slip of the finger, a machine brought to a halt, or a loss that is no number."
+    "What settings can be; beyond is a slip of the finger, a machine brought to a halt, or a loss that is no number."
     cores = os.cpu_count() or 1
+    optimizers, precisions = ', '.join(OPTIMIZERS), ', '.join(PRECISIONS)
     return dict(
         epochs=(1 <= s.epochs <= 100_000, 'at least 1 and at most 100000'),
         minutes=(s.minutes is None or 0 < s.minutes <= LONGEST, f'above 0 and at most {LONGEST}, which are 14 days'),
         pass_steps=(s.pass_steps is None or 1 <= s.pass_steps, 'at least 1'),
         batch_size=(1 <= s.batch_size <= 4096, 'at least 1 and at most 4096'),
-        optimizer=(s.optimizer in OPTIMIZERS, f'one of {", ".join(OPTIMIZERS)}'),
+        optimizer=(s.optimizer in OPTIMIZERS, f'one of {optimizers}'),
         learning_rate=(0 < s.learning_rate <= 10, 'above 0 and at most 10'),
         weight_decay=(0 <= s.weight_decay < math.inf, '0 or more'),
         pos_weight=(s.pos_weight is None or 0 < s.pos_weight <= 1e6, 'above 0 and at most 1000000'),
@@ -65,7 +67,7 @@ def _limits(s:'Settings') -> dict[str, tuple[bool, str]]: # by name: whether a s
         sequence_dropout=(0 <= s.sequence_dropout <= 1, 'from 0 to 1'),
         averaging=(0 <= s.averaging < 1, 'from 0 to below 1'),
         seed=(0 <= s.seed <= LARGEST_SEED, f'from 0 to {LARGEST_SEED}'),
-        precision=(s.precision in (None, *PRECISIONS), f'one of {", ".join(PRECISIONS)}'),
+        precision=(s.precision in (None, *PRECISIONS), f'one of {precisions}'),
         workers=(0 <= s.workers <= cores, f'from 0 to {cores}, the number of cores of this computer'),
     )
 
@@ -79,19 +81,26 @@ class Part:
     starts: float = 0. # progress of the run, 0 to 1, at which they begin to learn; until then they are frozen, batch-norm statistics included
     rate: float = 1. # share of the learning rate
 
-def _plain_number(name:str, kind:Any, value:Any) -> Any:
-    "A setting that is a number as a number of Python, as NumPy's can't be written into a file; or a word on what is wrong."
+def _plain_number(
+    name:str, # of the setting
+    kind:Any, # its type
+    value:Any,
+) -> Any:
+    "A setting that is a number as one of Python, as NumPy's can't be written into a file; or a word on what is wrong."
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or kind not in (int, float, int|None, float|None):
         return value
     if not isinstance(value, (int, float)):
-        raise ValueError(f'{name} must be a number, but it is {value!r}')
-    if kind in (int, int|None):
-        if not float(value).is_integer():
-            raise ValueError(f'{name} must be a whole number, but it is {value}')
-        return int(value)
-    return value
+        told = f'{name} must be a number, but it is {value!r}'
+        raise ValueError(told)
+    if kind in (float, float|None):
+        return value
+    if not float(value).is_integer():
+        told = f'{name} must be a whole number, but it is {value}'
+        raise ValueError(told)
+    return int(value)
 
+# %% ../nbs/11_train.ipynb #6b17ddc1
 @dataclass(frozen=True)
 class Settings:
     "The choices of a training run."
@@ -114,10 +123,12 @@ class Settings:
 
     def __post_init__(self):
         for one in fields(self):
-            object.__setattr__(self, one.name, _plain_number(one.name, one.type, getattr(self, one.name)))
+            plain = _plain_number(one.name, one.type, getattr(self, one.name))
+            object.__setattr__(self, one.name, plain)
         for name, (holds, need) in _limits(self).items():
-            value = getattr(self, name)
-            if not holds: raise ValueError(f'{name} must be {need}, but it is {value}')
+            if not holds:
+                told = f'{name} must be {need}, but it is {getattr(self, name)}'
+                raise ValueError(told)
 
 # %% ../nbs/11_train.ipynb #2db03bee
 WARM_UP = 0.05
@@ -127,8 +138,10 @@ def rate_factor(
     starts:float=0., # progress at which the weights in question begin to learn
 ) -> float: # 0 … 1
     "The share of the highest learning rate to use at a point of the run."
-    if progress < starts: return 0.
-    warm, cosine = min((progress - starts)/WARM_UP, 1), (1 + math.cos(math.pi*min(progress, 1)))/2
+    if progress < starts:
+        return 0.
+    warm = min((progress - starts)/WARM_UP, 1)
+    cosine = (1 + math.cos(math.pi*min(progress, 1)))/2
     return max(warm*cosine, 1e-3)
 
 # %% ../nbs/11_train.ipynb #fd5f5129
@@ -142,25 +155,36 @@ def slice_probabilities(
     precision:Precision|None=None, # `None` takes the one that suits the device
 ) -> np.ndarray: # (K, S, H, W) float32, 0 … 1
     "The probability of each structure in each voxel of a stack of slices; the network is used as in evaluation."
-    precision, images = precision or default_precision(device), torch.as_tensor(images).float()
+    precision = precision or default_precision(device)
+    images = torch.as_tensor(images).float()
     network = fold_batch_norm(network).to(device, memory_format=precision.memory_format)
     filled = (images != 0).flatten(1).any(1).nonzero().flatten()
     found = []
     for some in filled.split(batch_size):
-        batch = torch.zeros(len(some) if device.type == 'cpu' and len(some) else batch_size, *images.shape[1:]) # GPUs want all batches of one size
+        size = len(some) if device.type == 'cpu' and len(some) else batch_size # GPUs want all batches of one size
+        batch = torch.zeros(size, *images.shape[1:])
         batch[:len(some)] = images[some]
-        with autocasting(device, precision): logits = network(to_device(batch, device, precision))
+        with autocasting(device, precision):
+            logits = network(to_device(batch, device, precision))
         found.append(torch.sigmoid(logits[:len(some)].float()).cpu())
     found = torch.cat(found) # one empty batch at least, which tells the number of structures
     probabilities = torch.zeros(len(images), *found.shape[1:])
     probabilities[filled] = found
     return probabilities.numpy()
 
-def judge_case(network:SegNet, slices:SliceDataset, threshold:float, device:torch.device, precision:Precision|None=None) -> tuple[tuple[float, ...], int, int]:
+# %% ../nbs/11_train.ipynb #99995dd2
+def judge_case(
+    network:SegNet,
+    slices:SliceDataset, # all of one case
+    threshold:float, # probability from which on a voxel is marked
+    device:torch.device,
+    precision:Precision|None=None, # `None` takes the one that suits the device
+) -> tuple[tuple[float, ...], int, int]: # Dice, one per structure; voxels marked; voxels of the truth
     "Dice of each structure over all slices of a set (one case), and how many voxels were marked and were true in all."
     images, masks = slices[range(len(slices))]
-    marked, truth = slice_probabilities(network, images, device, precision=precision) >= threshold, masks.numpy() > 0
-    dice = tuple(overlap_scores(marked[:, s], truth[:, s])[0] for s in range(truth.shape[1]))
+    marked = slice_probabilities(network, images, device, precision=precision) >= threshold
+    truth = masks.numpy() > 0
+    dice = tuple(overlap_scores(marked[:, n], truth[:, n])[0] for n in range(truth.shape[1]))
     return dice, int(marked.sum()), int(truth.sum())
 
 # %% ../nbs/11_train.ipynb #d48963f9
@@ -181,9 +205,11 @@ class Epoch:
     warning: str # what looks wrong, and what to do; mostly empty
 
     def __str__(self):
-        examined = f', Dice {self.dice:.3f}{" (best)" if self.best else ""}' if self.case_dice else ''
-        text = f'epoch {self.number:3d}: loss {self.loss:.3f}{examined}, {self.seconds:.0f} s, {self.slices_per_second:.0f} slices/s'
-        return text + (f'\n  WARNING: {self.warning}' if self.warning else '')
+        best = ' (best)' if self.best else ''
+        examined = f', Dice {self.dice:.3f}{best}' if self.case_dice else ''
+        speed = f'{self.seconds:.0f} s, {self.slices_per_second:.0f} slices/s'
+        text = f'epoch {self.number:3d}: loss {self.loss:.3f}{examined}, {speed}'
+        return f'{text}\n  WARNING: {self.warning}' if self.warning else text
 
 # %% ../nbs/11_train.ipynb #125b24b3
 def collapse_warning(
@@ -191,10 +217,15 @@ def collapse_warning(
 ) -> str: # empty if all is well
     "Say so when a network marks almost nothing or almost everything, and what to try."
     lately = marked[-2:]
-    if len(marked) < 3: return ''
+    if len(marked) < 3:
+        return ''
     if max(lately) < 0.02:
-        return f'the network marks {marked[-1]:.1%} of the volume that is there, so it is about to give up on the structure; train again with a higher pos_weight or a lower learning rate, and check the label values of the structures'
-    if min(lately) > 10: return f'the network marks {marked[-1]:.0f} times the volume that is there; if this goes on, train again with a lower pos_weight'
+        seen = f'the network marks {marked[-1]:.1%} of the volume that is there'
+        advice = 'train again with a higher pos_weight or a lower learning rate, and check the label values'
+        return f'{seen}, so it is about to give up on the structure; {advice} of the structures'
+    if min(lately) > 10:
+        seen = f'the network marks {marked[-1]:.0f} times the volume that is there'
+        return f'{seen}; if this goes on, train again with a lower pos_weight'
     return ''
 
 # %% ../nbs/11_train.ipynb #71e8496c
@@ -204,8 +235,13 @@ def weight_warning(
 ) -> str: # empty if all is well
     "Say so when a positive weight pulls the network towards marking nothing, or everything."
     for weight, asked in zip(set_by_hand.tolist(), balanced.tolist()):
-        if weight < 1: return f'the positive weight is {weight:g}, so the structure counts less than the background, which pulls the network towards marking nothing; the data ask for {asked:.1f}: leave pos_weight out, or set it above 1'
-        if weight > 20*asked: return f'the positive weight is {weight:g}, which pulls the network towards marking everything; the data ask for {asked:.1f}: leave pos_weight out, or set a lower one'
+        seen = f'the positive weight is {weight:g}'
+        advice = f'the data ask for {asked:.1f}: leave pos_weight out'
+        if weight < 1:
+            seen += ', so the structure counts less than the background'
+            return f'{seen}, which pulls the network towards marking nothing; {advice}, or set it above 1'
+        if weight > 20*asked:
+            return f'{seen}, which pulls the network towards marking everything; {advice}, or set a lower one'
     return ''
 
 # %% ../nbs/11_train.ipynb #bad4a3aa
@@ -223,7 +259,8 @@ def training_step(
     processes:Processes=Processes(), # that share the batch; the network is then one made by `in_step`
 ) -> Tensor: # scalar loss of the whole batch, on the device
     "One step of learning from one batch."
-    with autocasting(images.device, precision): logits = network(images)
+    with autocasting(images.device, precision):
+        logits = network(images)
     loss = segmentation_loss(logits, masks, pos_weight, summed=processes.sum)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
@@ -235,11 +272,16 @@ def training_step(
     processes.average([whole])
     return whole
 
+# %% ../nbs/11_train.ipynb #86f7c708
 def drawn_share(slices:SliceDataset) -> np.ndarray: # (S,)
     "The share of voxels in the batches, as `balanced_batches` draws them, that belong to each structure."
     for n, name in enumerate(slices.structures):
-        if not any(case.voxels[n] for case in slices.cases): raise ValueError(f"no training case holds any voxel of the structure '{name}'; check its label values")
-    return np.sum([case.voxels for case in slices.cases], axis=0)/(drawn_slices(slices.present)*slices.size[0]*slices.size[1])
+        if not any(case.voxels[n] for case in slices.cases):
+            told = f"no training case holds any voxel of the structure '{name}'; check its label values"
+            raise ValueError(told)
+    height, width = slices.size
+    voxels = np.sum([case.voxels for case in slices.cases], axis=0)
+    return voxels/(drawn_slices(slices.present)*height*width)
 
 def structure_weight(
     slices:SliceDataset,
@@ -247,7 +289,9 @@ def structure_weight(
 ) -> Tensor: # (S,)
     "The positive weight of each structure: as set, or balanced for the batches as they will be drawn."
     share = torch.tensor(drawn_share(slices))
-    return balancing_weight(share) if pos_weight is None else torch.full((len(share),), float(pos_weight))
+    if pos_weight is None:
+        return balancing_weight(share)
+    return torch.full((len(share),), float(pos_weight))
 
 # %% ../nbs/11_train.ipynb #767f8ab1
 @dataclass(frozen=True, eq=False)
@@ -262,26 +306,45 @@ class _Run:
     processes: Processes
 
     @property
-    def precision(self) -> Precision: return default_precision(self.device, self.settings.precision)
-    @property
-    def saved(self) -> Path: return self.folder/'state.safetensors'
+    def precision(self) -> Precision:
+        return default_precision(self.device, self.settings.precision)
 
+    @property
+    def saved(self) -> Path:
+        return self.folder/'state.safetensors'
+
+# %% ../nbs/11_train.ipynb #0dd9e2b8
 SAVE_SECONDS = 300. # of work that a crash may cost
 
 @contextmanager
-def _disk_faults_told(run:_Run):
-    try: yield
-    except OSError as error: raise OSError(f'{run.folder}: {error.strerror or error}; what was saved before is whole: make room if the disk is full, and run the same again to go on from there') from None
+def _disk_faults_told(run:_Run) -> Iterator[None]:
+    "Say where a disk failed, that what was saved is whole, and how to go on."
+    try:
+        yield
+    except OSError as error:
+        advice = 'make room if the disk is full, and run the same again to go on from there'
+        told = f'{run.folder}: {error.strerror or error}; what was saved before is whole: {advice}'
+        raise OSError(told) from None
 
-def _seeded(settings:Settings, step:int, rank:int) -> torch.Generator:
+def _seeded(
+    settings:Settings,
+    step:int, # of the run
+    rank:int, # of the process
+) -> torch.Generator:
     "Random numbers that depend on seed and step alone; dropout draws from PyTorch's own generator."
     number = settings.seed*1_000_003 + step
     torch.manual_seed(number + 7919*rank)
     return torch.Generator().manual_seed(number)
 
-def _progress(state:TrainingState, run:_Run, batches:int, seconds:float) -> float: # 0 … 1
+def _progress(
+    state:TrainingState,
+    run:_Run,
+    batches:int, # of a pass
+    seconds:float, # that have passed
+) -> float: # 0 … 1
     "The share of the run that has passed, by steps or by the clock of the first process."
-    if run.settings.minutes is None: return state.steps/(run.settings.epochs*batches)
+    if run.settings.minutes is None:
+        return state.steps/(run.settings.epochs*batches)
     return run.processes.same(seconds/(60*run.settings.minutes))
 
 # %% ../nbs/11_train.ipynb #3807dc41
@@ -293,86 +356,180 @@ def held_back() -> Iterator[None]:
     "Let an interruption wait until the body is done; the second one doesn't wait."
     before, came = signal.getsignal(signal.SIGINT), []
     def hold(number, frame):
-        if came: raise KeyboardInterrupt
+        if came:
+            raise KeyboardInterrupt
         came.append(number)
     holds = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
-    if holds: signal.signal(signal.SIGINT, hold)
-    try: yield
-    except KeyboardInterrupt: raise Torn from None
+    if holds:
+        signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Torn from None
     finally:
-        if holds: signal.signal(signal.SIGINT, before)
-    if came: raise KeyboardInterrupt
+        if holds:
+            signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
+# %% ../nbs/11_train.ipynb #2ab454a4
 @contextmanager
 def _saved_if_interrupted(state:TrainingState, run:_Run) -> Iterator[None]:
     "Save the state when an interruption comes while it is whole; before the first step there is nothing to save."
-    try: yield
-    except Torn: raise
+    try:
+        yield
+    except Torn:
+        raise
     except KeyboardInterrupt:
         if state.steps and run.processes.first:
-            with _disk_faults_told(run): state.save(run.saved)
+            with _disk_faults_told(run):
+                state.save(run.saved)
         raise
 
 # %% ../nbs/11_train.ipynb #573f6a62
 def _plan(run:_Run, number:int) -> list[list[int]]: # slice numbers, batch by batch
-    "The batches of a pass: a look at each slice, or as many steps as were asked for, taken from one look after the other."
+    "The batches of a pass: a look at each slice, or as many steps as were asked for, from one look after the other."
     look = partial(balanced_batches, run.slices.present, run.settings.batch_size, seed=run.settings.seed)
-    if not (steps := run.settings.pass_steps): return look(epoch=number)
-    length, first = len(look()), number*steps
+    steps = run.settings.pass_steps
+    if not steps:
+        return look(epoch=number)
+    length = len(look())
+    first = number*steps
     looks = range(first//length, (first + steps - 1)//length + 1)
-    return [batch for n in looks for batch in look(epoch=n)][first - looks[0]*length:][:steps]
-
-def _late_statistics(state:TrainingState, run:_Run) -> list[tuple[nn.Module, float]]:
-    "The normalisations that follow the statistics of the batches only from a point of the run on, and that point."
-    norms = {name: module for name, module in state.network.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
-    return [(module, starts) for name, module in norms.items() if (starts := _part_of(name, run.settings).starts)]
+    batches = [batch for n in looks for batch in look(epoch=n)]
+    begins = first - looks[0]*length
+    return batches[begins:begins + steps]
 
 def _part_of(name:str, settings:Settings) -> Part:
     "The part that a tensor or module belongs to."
-    return next((part for part in settings.parts if f'{name}.'.startswith(tuple(f'{prefix}.' for prefix in part.prefixes))), Part(('',)))
+    for part in settings.parts:
+        prefixes = tuple(f'{prefix}.' for prefix in part.prefixes)
+        if f'{name}.'.startswith(prefixes):
+            return part
+    return Part(('',))
+
+def _late_statistics(state:TrainingState, run:_Run) -> list[tuple[nn.Module, float]]:
+    "The normalisations that follow the statistics of the batches only from a point of the run on, and that point."
+    late = []
+    for name, module in state.network.named_modules():
+        starts = _part_of(name, run.settings).starts
+        if starts and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            late.append((module, starts))
+    return late
 
 # %% ../nbs/11_train.ipynb #0b614b28
-def _one_pass(state:TrainingState, run:_Run, loader:DataLoader, network:nn.Module) -> None:
+def _altered(
+    state:TrainingState,
+    run:_Run,
+    images:Tensor, # (B, C, H, W) of this process
+    masks:Tensor, # (B, S, H, W)
+) -> tuple[Tensor, Tensor]:
+    "The images and masks of a step, altered at random."
+    settings, processes = run.settings, run.processes
+    drawn = draw_augmentation(
+        settings.batch_size,
+        images.shape[1],
+        _seeded(settings, state.steps, processes.rank),
+        strength=settings.augmentation,
+        mirror=settings.mirror,
+        sequence_dropout=settings.sequence_dropout,
+    )
+    return augment(images, masks, drawn.part(processes.rank, processes.count))
+
+# %% ../nbs/11_train.ipynb #74548467
+def _learn(
+    state:TrainingState, # is changed in place
+    settings:Settings,
+    step:Callable[[], Tensor], # a `training_step` on the batch
+    progress:float, # of the run, 0 … 1
+) -> None:
+    "Make a step at the rate that is due, and let the average follow."
+    for group in state.optimizer.param_groups:
+        group['lr'] = settings.learning_rate*group['share']*rate_factor(progress, group['starts'])
+    state.loss += step()
+    decay = min(settings.averaging, (1 + state.steps)/(10 + state.steps))
+    state.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
+    state.average.update_parameters(state.network)
+    state.steps += 1
+    state.done += 1
+
+def _steps_shown(
+    state:TrainingState,
+    run:_Run,
+    steps:Sequence, # still to be done in the pass
+    total:int, # steps of the pass
+) -> Iterable:
+    "The steps of a pass with a bar of progress."
+    return tqdm(
+        steps,
+        f'epoch {len(state.history) + 1}',
+        initial=state.done,
+        total=total,
+        leave=False,
+        disable=not run.processes.first,
+    )
+
+# %% ../nbs/11_train.ipynb #44f92433
+def _one_pass(
+    state:TrainingState, # is changed in place
+    run:_Run,
+    loader:DataLoader, # of the run's slices
+    network:nn.Module, # that of the state, in step with those of other processes
+) -> None:
     "Train on the batches of the pass that is under way, from where it stopped."
-    settings, device, precision, processes = run.settings, run.device, run.precision, run.processes
+    device, precision, processes = run.device, run.precision, run.processes
     batches = _plan(run, len(state.history))
     loader.sampler[:] = map(processes.share, batches[state.done:])
-    pos_weight = structure_weight(run.slices, settings.pos_weight).to(device)
-    begun, before, saved, feed = time.perf_counter(), (state.seconds, state.training), time.perf_counter(), iter(loader)
+    pos_weight = structure_weight(run.slices, run.settings.pos_weight).to(device)
+    how = dict(precision=precision, scaler=state.scaler, processes=processes)
+    seconds, training = state.seconds, state.training
+    begun = saved = time.perf_counter()
+    feed = iter(loader)
     state.network.train()
     late = _late_statistics(state, run)
-    for _ in tqdm(loader.sampler, f'epoch {len(state.history) + 1}', initial=state.done, total=len(batches), leave=False, disable=not processes.first):
+    for _ in _steps_shown(state, run, loader.sampler, len(batches)):
         asked = time.perf_counter()
-        progress = _progress(state, run, len(batches), before[0] + asked - begun)
-        if progress >= 1: break
-        images, masks = (to_device(t, device, precision) for t in next(feed))
+        progress = _progress(state, run, len(batches), seconds + asked - begun)
+        if progress >= 1:
+            break
+        images, masks = (to_device(part, device, precision) for part in next(feed))
         state.waiting += time.perf_counter() - asked
-        for module, starts in late: module.train(progress >= starts)
-        drawn = draw_augmentation(settings.batch_size, images.shape[1], _seeded(settings, state.steps, processes.rank), strength=settings.augmentation, mirror=settings.mirror, sequence_dropout=settings.sequence_dropout)
-        images, masks = augment(images, masks, drawn.part(processes.rank, processes.count))
+        for module, starts in late:
+            module.train(progress >= starts)
+        images, masks = _altered(state, run, images, masks)
+        step = partial(training_step, network, state.optimizer, images, masks, pos_weight, **how)
         with held_back():
-            for group in state.optimizer.param_groups: group['lr'] = settings.learning_rate*group['share']*rate_factor(progress, group['starts'])
-            state.loss += training_step(network, state.optimizer, images, masks, pos_weight, precision=precision, scaler=state.scaler, processes=processes)
-            state.average.multi_avg_fn = get_ema_multi_avg_fn(min(settings.averaging, (1 + state.steps)/(10 + state.steps)))
-            state.average.update_parameters(state.network)
-            state.steps, state.done, now = state.steps + 1, state.done + 1, time.perf_counter()
-            state.seconds, state.training = before[0] + now - begun, before[1] + now - begun
+            _learn(state, run.settings, step, progress)
+            now = time.perf_counter()
+            state.seconds, state.training = seconds + now - begun, training + now - begun
         if processes.first and now - saved > SAVE_SECONDS and state.done < len(batches):
-            with _disk_faults_told(run): state.save(run.saved)
+            with _disk_faults_told(run):
+                state.save(run.saved)
             saved = time.perf_counter()
-    for part in (state.network, state.average): average_statistics(part, processes)
+    for part in (state.network, state.average):
+        average_statistics(part, processes)
 
 # %% ../nbs/11_train.ipynb #598aedbe
-def preview(model:Model, cases:Sequence[CachedCase], device:torch.device, path:Path, precision:Precision|None=None) -> None:
+def preview(
+    model:Model,
+    cases:Sequence[CachedCase], # the first three are shown
+    device:torch.device,
+    path:Path, # of the picture, a PNG
+    precision:Precision|None=None, # `None` takes the one that suits the device
+) -> None:
     "Draw sequences | truth | prediction for one slice of up to three cases, of the first structure."
     slices = SliceDataset(cases[:3])
-    shown = [int(case.masks[:, 0].sum((1, 2)).argmax()) or len(case.present)//2 for case in slices.cases]
+    fullest = [int(case.masks[:, 0].sum((1, 2)).argmax()) for case in slices.cases]
+    shown = [k or len(case.present)//2 for k, case in zip(fullest, slices.cases)]
     images, masks = slices[[slices.places.index(place) for place in enumerate(shown)]]
-    found = slice_probabilities(model.network, images, device, precision=precision)[:, 0] >= model.threshold
+    probabilities = slice_probabilities(model.network, images, device, precision=precision)[:, 0]
+    found = probabilities >= model.threshold
     rows = [[*image.numpy(), mask[0].numpy() > 0, marked] for image, mask, marked in zip(images, masks, found)]
+    titles = [*model.sequences, 'truth', 'prediction']
     names = [f'{case.case_id}\nslice {k}' for case, k in zip(slices.cases, shown)]
-    picture = show_table(rows, [*model.sequences, 'truth', 'prediction'], row_names=names, stretch=slices.spacing[1]/slices.spacing[0])
-    with written_whole(path) as meanwhile: picture.savefig(meanwhile, dpi=80)
+    picture = show_table(rows, titles, row_names=names, stretch=slices.spacing[1]/slices.spacing[0])
+    with written_whole(path) as meanwhile:
+        picture.savefig(meanwhile, dpi=80)
 
 # %% ../nbs/11_train.ipynb #dd23d215
 def defined_dice(
@@ -382,26 +539,40 @@ def defined_dice(
     "Dice where it says how well something was found; a healthy case says nothing of that, whatever was marked in it."
     return tuple(float(value) if voxels else math.nan for value, voxels in zip(dice, case.voxels))
 
-def _judge(state:TrainingState, run:_Run) -> tuple[dict, float, float]:
-    "Dice by case and structure, its mean where there is something to find, and marked over true volume; NaN where no case was put aside."
-    if not run.valid: return {}, math.nan, math.nan
+def _judge(state:TrainingState, run:_Run) -> tuple[dict, float, float]: # NaN where no case was put aside
+    "Dice by case and structure, its mean where there is something to find, and marked over true volume."
+    if not run.valid:
+        return {}, math.nan, math.nan
     size = shared_size([case.placement.size for case in run.valid]) # one size for all, see above
     mine = tqdm(run.processes.share(run.valid), 'validating', leave=False, disable=not run.processes.first)
-    judged = {case.case_id: judge_case(state.average.module, SliceDataset([case], size), run.model.threshold, run.device, run.precision) for case in mine}
-    results = {case_id: result for part in run.processes.gather(judged) for case_id, result in part.items()}
+    network, threshold = state.average.module, run.model.threshold
+    judged, results = {}, {}
+    for case in mine:
+        judged[case.case_id] = judge_case(network, SliceDataset([case], size), threshold, run.device, run.precision)
+    for part in run.processes.gather(judged):
+        results |= part
     by_case = {case.case_id: results[case.case_id][0] for case in run.valid}
     defined = {case.case_id: defined_dice(case, by_case[case.case_id]) for case in run.valid}
-    marked, truth = (sum(result[n] for result in results.values()) for n in (1, 2))
+    marked = sum(result[1] for result in results.values())
+    truth = sum(result[2] for result in results.values())
     return by_case, mean_score(defined), marked/truth
 
-def _write_history(folder:Path, history:Sequence[dict], structures:Iterable[str]) -> None:
+# %% ../nbs/11_train.ipynb #5b2fbf65
+def _write_history(
+    folder:Path,
+    history:Sequence[dict], # one entry per pass
+    structures:Iterable[str], # their names
+) -> None:
     "Write what each pass came to, and the Dice of each case and structure after it."
+    rows, passes = [], []
     columns = [one.name for one in fields(Epoch) if one.name != 'case_dice']
-    by_case = [(row['number'], case, dice) for row in history for case, dice in row['case_dice'].items()]
-    rows = [(number, case, *(f'{value:.4f}' for value in dice)) for number, case, dice in by_case]
+    for row in history:
+        passes.append([row[name] for name in columns])
+        for case, dice in row['case_dice'].items():
+            rows.append((row['number'], case, *(f'{value:.4f}' for value in dice)))
     if rows:
         write_csv(folder/'case_dice.csv', [('number', 'case', *structures), *rows])
-    write_csv(folder/'history.csv', [columns, *([row[name] for name in columns] for row in history)])
+    write_csv(folder/'history.csv', [columns, *passes])
 
 # %% ../nbs/11_train.ipynb #256f329c
 FLAIR_THRESHOLD = 1.25 # standard deviations above the mean of the head
@@ -414,92 +585,202 @@ def reference_scores(
     "What answers that haven't learned anything score."
     share = drawn_share(slices)
     losses = reference_losses(share, pos_weight)
-    scores = {name: dict(loss=losses[name], dice=_mean_dice(valid, lambda case, full=full: np.full(case.masks.shape, full))) for name, full in (('nowhere', False), ('everywhere', True))}
-    if 'flair' not in slices.sequences: return scores
-    bright = lambda case: (case.images[:, [slices.sequences.index('flair')]] > FLAIR_THRESHOLD).repeat(len(slices.structures), axis=1)
-    batch = slices.present.any(axis=1) # as many slices without it are drawn beside these
-    counts = np.zeros((2, len(slices.structures)))
-    weights = np.where(batch, 1, min((batch.sum())/max((~batch).sum(), 1), 1)) # the chance of a slice to be drawn
-    for case, chance in zip(slices.cases, np.split(weights, np.cumsum([len(case.present) for case in slices.cases])[:-1])):
-        marked = bright(case)
-        counts += np.tensordot(chance, np.stack([marked.sum((2, 3)), (marked & case.masks).sum((2, 3))]), (0, 1))
-    marked, hit = counts/(weights.sum()*slices.size[0]*slices.size[1])
-    return scores | {'bright on FLAIR': dict(loss=marking_loss(share, marked, hit, pos_weight), dice=_mean_dice(valid, bright))}
+    scores = {}
+    for name, full in (('nowhere', False), ('everywhere', True)):
+        dice = _mean_dice(valid, lambda case, full=full: np.full(case.masks.shape, full))
+        scores[name] = dict(loss=losses[name], dice=dice)
+    if 'flair' not in slices.sequences:
+        return scores
+    flair, count = slices.sequences.index('flair'), len(slices.structures)
+    bright = lambda case: (case.images[:, [flair]] > FLAIR_THRESHOLD).repeat(count, axis=1)
+    marked, hit = _drawn_marks(slices, bright)
+    loss = marking_loss(share, marked, hit, pos_weight)
+    return scores | {'bright on FLAIR': dict(loss=loss, dice=_mean_dice(valid, bright))}
 
-def _mean_dice(cases:Sequence[CachedCase], answer:Callable[[CachedCase], np.ndarray]) -> float:
+# %% ../nbs/11_train.ipynb #fb005eaa
+def _drawn_marks(
+    slices:SliceDataset,
+    answer:Callable[[CachedCase], np.ndarray], # a case's mask (K, S, H, W)
+) -> np.ndarray: # (2, S)
+    "The shares of voxels in the batches, as they are drawn, that an answer marks, and marks rightly."
+    holding = slices.present.any(axis=1) # as many slices without it are drawn beside these
+    chance_of_others = min((holding.sum())/max((~holding).sum(), 1), 1)
+    chances = np.where(holding, 1, chance_of_others) # of a slice to be drawn
+    ends = np.cumsum([len(case.present) for case in slices.cases])[:-1]
+    counts = np.zeros((2, len(slices.structures)))
+    for case, chance in zip(slices.cases, np.split(chances, ends)):
+        marked = answer(case)
+        voxels = np.stack([marked.sum((2, 3)), (marked & case.masks).sum((2, 3))])
+        counts += np.tensordot(chance, voxels, (0, 1))
+    height, width = slices.size
+    return counts/(chances.sum()*height*width)
+
+def _mean_dice(
+    cases:Sequence[CachedCase],
+    answer:Callable[[CachedCase], np.ndarray], # a case's mask (K, S, H, W)
+) -> float:
     "Mean Dice of an answer, where there is something to find."
     by_case = {}
     for case in cases:
         marked, truth = answer(case), case.masks
-        dice = [overlap_scores(marked[:, s], truth[:, s])[0] for s in range(truth.shape[1])]
+        dice = [overlap_scores(marked[:, n], truth[:, n])[0] for n in range(truth.shape[1])]
         by_case[case.case_id] = defined_dice(case, dice)
     return mean_score(by_case)
 
 # %% ../nbs/11_train.ipynb #8706800c
-def _refuse_unfit(run:_Run, examined:bool) -> None:
-    slices, valid, names = run.slices, run.valid, (tuple(run.model.sequences), tuple(run.model.structures))
-    for case in (*slices.cases, *valid):
-        if (case.sequences, case.structures) != names: raise ValueError(f'the model takes {names[0]} and finds {names[1]}, but case {case.case_id} was cached with {case.sequences} and {case.structures}')
-        if not np.allclose(case.spacing, slices.spacing, rtol=1e-4): raise ValueError(f'case {case.case_id} was cached with pixels of {case.spacing} mm, but those of training have {slices.spacing} mm; cache them together')
-    refuse_shared(slices.cases, valid)
-    twice = [case_id for case_id, count in Counter(case.case_id for case in (*slices.cases, *valid)).items() if count > 1]
-    if twice: raise ValueError(f'there are several cases called {twice[0]}; give each its own id')
-    if examined and not any(voxels for case in valid for voxels in case.voxels): raise ValueError(f"none of the validation cases ({', '.join(case.case_id for case in valid) or 'there are none'}) holds any of the structures, so no model could be chosen; put others aside")
-    if run.settings.batch_size % run.processes.count: raise ValueError(f'a batch of {run.settings.batch_size} slices can not be shared by {run.processes.count} processes; use a multiple of {run.processes.count}')
-    drawn_share(slices)
-    balanced_batches(slices.present, run.settings.batch_size)
+def _refuse_case(run:_Run, case:CachedCase) -> None:
+    "Refuse a case that fits neither the model nor the cases to learn from."
+    sequences, structures = tuple(run.model.sequences), tuple(run.model.structures)
+    if (case.sequences, case.structures) != (sequences, structures):
+        wanted = f'the model takes {sequences} and finds {structures}'
+        told = f'{wanted}, but case {case.case_id} was cached with {case.sequences} and {case.structures}'
+        raise ValueError(told)
+    spacing = run.slices.spacing
+    if not np.allclose(case.spacing, spacing, rtol=1e-4):
+        given = f'case {case.case_id} was cached with pixels of {case.spacing} mm'
+        told = f'{given}, but those of training have {spacing} mm; cache them together'
+        raise ValueError(told)
 
+def _refuse_unfit(run:_Run, examined:bool) -> None:
+    "Refuse before the first step what would only come out later."
+    slices, valid, size, count = run.slices, run.valid, run.settings.batch_size, run.processes.count
+    for case in (*slices.cases, *valid):
+        _refuse_case(run, case)
+    refuse_shared(slices.cases, valid)
+    counts = Counter(case.case_id for case in (*slices.cases, *valid))
+    twice = [case_id for case_id, number in counts.items() if number > 1]
+    if twice:
+        told = f'there are several cases called {twice[0]}; give each its own id'
+        raise ValueError(told)
+    if examined and not any(voxels for case in valid for voxels in case.voxels):
+        names = ', '.join(case.case_id for case in valid) or 'there are none'
+        given = f'none of the validation cases ({names}) holds any of the structures'
+        told = f'{given}, so no model could be chosen; put others aside'
+        raise ValueError(told)
+    if size % count:
+        told = f'a batch of {size} slices can not be shared by {count} processes; use a multiple of {count}'
+        raise ValueError(told)
+    drawn_share(slices)
+    balanced_batches(slices.present, size)
+
+# %% ../nbs/11_train.ipynb #ff795340
 def _identity(run:_Run) -> dict:
     "What makes this run and no other: settings, names, architecture, and the cases by content."
-    chosen = {name: value for name, value in asdict(run.settings).items() if name != 'workers'}
-    cases = {kind: {case.case_id: case.path.stem for case in some} for kind, some in dict(train=run.slices.cases, valid=run.valid).items()}
-    return dict(chosen, start=dict(run.model.facts), sequences=run.model.sequences, structures=dict(run.model.structures), config=asdict(run.model.network.config), **cases)
+    model, chosen = run.model, asdict(run.settings)
+    del chosen['workers']
+    return dict(
+        chosen,
+        start=dict(model.facts),
+        sequences=model.sequences,
+        structures=dict(model.structures),
+        config=asdict(model.network.config),
+        train={case.case_id: case.path.stem for case in run.slices.cases},
+        valid={case.case_id: case.path.stem for case in run.valid},
+    )
 
-def _facts(model:Model, epoch:Epoch, slices:SliceDataset, valid:Sequence[CachedCase], mirror:bool) -> dict:
+def _facts(run:_Run, epoch:Epoch) -> dict:
     "What a model should remember of its training: when it was taken, how it scored, and which scans it has seen."
-    scans = {kind: {case.case_id: list(case.content) for case in cases} for kind, cases in dict(train=slices.cases, valid=valid).items()}
-    return dict(model.facts, mirror=mirror, epoch=epoch.number, validation_dice=epoch.dice if valid else None, case_dice=epoch.case_dice, versions=dict(mriseg=__version__, torch=torch.__version__),
-                preprocessing=dict(clip_percentiles=CLIP_PERCENTILES, brightness='mean 0, standard deviation 1 over the head', slices='axial'), **scans)
+    brightness = 'mean 0, standard deviation 1 over the head'
+    return dict(
+        run.model.facts,
+        mirror=run.settings.mirror,
+        epoch=epoch.number,
+        validation_dice=epoch.dice if run.valid else None,
+        case_dice=epoch.case_dice,
+        versions=dict(mriseg=__version__, torch=torch.__version__),
+        preprocessing=dict(clip_percentiles=CLIP_PERCENTILES, brightness=brightness, slices='axial'),
+        train={case.case_id: list(case.content) for case in run.slices.cases},
+        valid={case.case_id: list(case.content) for case in run.valid},
+    )
 
 # %% ../nbs/11_train.ipynb #ddf40dfd
+def _groups(network:SegNet, settings:Settings) -> list[dict[str, Any]]: # as an optimiser takes them
+    "The weights of a network by the part that they belong to, those that begin first at the front."
+    by_part = {}
+    for name, weight in network.named_parameters():
+        by_part.setdefault(_part_of(name, settings), []).append(weight)
+    parts = sorted(by_part, key=lambda part: part.starts)
+    return [dict(params=by_part[part], starts=part.starts, share=part.rate) for part in parts]
+
 def _begin(run:_Run) -> TrainingState:
     "The state before the first step, or as it was saved."
-    network = run.model.network.to(device=run.device, memory_format=run.precision.memory_format)
-    groups = {}
-    for name, weight in network.named_parameters(): groups.setdefault(_part_of(name, run.settings), []).append(weight)
-    groups = [dict(params=weights, starts=part.starts, share=part.rate) for part, weights in sorted(groups.items(), key=lambda group: group[0].starts)]
-    optimizer = OPTIMIZERS[run.settings.optimizer](groups, lr=run.settings.learning_rate, weight_decay=run.settings.weight_decay)
-    average = AveragedModel(network, use_buffers=True)
-    state = TrainingState(network, average, optimizer, loss_scaler(run.device, run.precision), torch.zeros((), device=run.device), [])
-    if run.saved.exists(): state.load(run.saved)
+    settings, device = run.settings, run.device
+    network = run.model.network.to(device=device, memory_format=run.precision.memory_format)
+    make = OPTIMIZERS[settings.optimizer]
+    optimizer = make(_groups(network, settings), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    state = TrainingState(
+        network=network,
+        average=AveragedModel(network, use_buffers=True),
+        optimizer=optimizer,
+        scaler=loss_scaler(device, run.precision),
+        loss=torch.zeros((), device=device),
+        history=[],
+    )
+    if run.saved.exists():
+        state.load(run.saved)
     return state
 
+# %% ../nbs/11_train.ipynb #c84c3f1a
 def _judged_pass(state:TrainingState, run:_Run) -> Epoch:
     "What a pass has come to."
-    started, number = time.perf_counter(), len(state.history) + 1
-    loss, seen, trained, waited = state.loss.item()/state.done, state.done*run.settings.batch_size, state.training, state.waiting
-    if not math.isfinite(loss): raise ValueError(f'the loss of epoch {number} is {loss}; lower the learning rate (it is {run.settings.learning_rate}) and train into another folder')
+    started = time.perf_counter()
+    settings, number = run.settings, len(state.history) + 1
+    loss = state.loss.item()/state.done
+    if not math.isfinite(loss):
+        advice = f'lower the learning rate (it is {settings.learning_rate}) and train into another folder'
+        told = f'the loss of epoch {number} is {loss}; {advice}'
+        raise ValueError(told)
     by_case, dice, marked = _judge(state, run)
-    best = not run.valid or dice > max((row['dice'] for row in state.history), default=-1.)
-    balanced, weight = structure_weight(run.slices), structure_weight(run.slices, run.settings.pos_weight)
-    warning = (number == 1 and weight_warning(weight, balanced)) or collapse_warning([*(row['marked'] for row in state.history), marked])
-    return Epoch(number, loss, dice, by_case, marked, best, state.optimizer.param_groups[0]['lr'], trained + time.perf_counter() - started, waited/trained, seen/trained, memory_in_use(run.device)[1]/2**20, warning)
+    highest = max((row['dice'] for row in state.history), default=-1.)
+    set_by_hand = structure_weight(run.slices, settings.pos_weight)
+    of_weight = weight_warning(set_by_hand, structure_weight(run.slices)) if number == 1 else ''
+    of_collapse = collapse_warning([*(row['marked'] for row in state.history), marked])
+    return Epoch(
+        number=number,
+        loss=loss,
+        dice=dice,
+        case_dice=by_case,
+        marked=marked,
+        best=not run.valid or dice > highest,
+        learning_rate=state.optimizer.param_groups[0]['lr'],
+        seconds=state.training + time.perf_counter() - started,
+        waiting=state.waiting/state.training,
+        slices_per_second=state.done*settings.batch_size/state.training,
+        memory=memory_in_use(run.device)[1]/2**20,
+        warning=of_weight or of_collapse,
+    )
 
-def _end_pass(state:TrainingState, run:_Run, epoch:Epoch) -> None:
+# %% ../nbs/11_train.ipynb #06e760c7
+def _end_pass(
+    state:TrainingState, # is changed in place
+    run:_Run,
+    epoch:Epoch, # the pass
+) -> None:
     "Write a pass into the history, and make the state ready for the next one."
     state.history.append(asdict(epoch))
     state.seconds += epoch.seconds - state.training # what judging took
     state.done, state.training, state.waiting = 0, 0., 0.
     state.loss.zero_()
     if run.processes.first:
-        with _disk_faults_told(run): _write(state, run)
+        with _disk_faults_told(run):
+            _write(state, run)
 
 def _write(state:TrainingState, run:_Run) -> None:
     "Everything that a pass leaves behind; the state last, since it says that the rest is there."
-    started, epoch = time.perf_counter(), Epoch(**state.history[-1])
-    kept = replace(run.model, network=state.average.module, spacing=run.slices.spacing, any_sequences=run.settings.sequence_dropout > 0, facts=_facts(run.model, epoch, run.slices, run.valid, run.settings.mirror))
-    if run.valid: preview(kept, run.valid, run.device, run.folder/'previews'/f'epoch_{epoch.number:03d}.png', run.precision)
-    if epoch.best: save_model(run.folder/'best', kept)
+    started = time.perf_counter()
+    epoch = Epoch(**state.history[-1])
+    kept = replace(
+        run.model,
+        network=state.average.module,
+        spacing=run.slices.spacing,
+        any_sequences=run.settings.sequence_dropout > 0,
+        facts=_facts(run, epoch),
+    )
+    if run.valid:
+        picture = run.folder/'previews'/f'epoch_{epoch.number:03d}.png'
+        preview(kept, run.valid, run.device, picture, run.precision)
+    if epoch.best:
+        save_model(run.folder/'best', kept)
     save_model(run.folder/'last', kept)
     _write_history(run.folder, state.history, run.model.structures)
     state.seconds += time.perf_counter() - started
@@ -516,40 +797,68 @@ def fit(
     device:torch.device|str|None=None, # None: the best there is
 ) -> Iterator[Epoch]: # one record per pass
     "Train a model, pass by pass; goes on where an earlier call with the same arguments stopped."
-    device = default_device(device)
-    run = _Run(model, slices, valid or (), settings, Path(run_folder), device, current_processes())
+    run = _Run(
+        model=model,
+        slices=slices,
+        valid=valid or (),
+        settings=settings,
+        folder=Path(run_folder),
+        device=default_device(device),
+        processes=current_processes(),
+    )
     _refuse_unfit(run, examined=valid is not None)
-    keep_memory(device)
-    with owned_folder(run.folder, 'a training') if run.processes.first else nullcontext():
+    keep_memory(run.device)
+    owned = owned_folder(run.folder, 'a training') if run.processes.first else nullcontext()
+    with owned:
         yield from _passes(run)
 
-def _passes(run:_Run) -> Iterator[Epoch]:
-    "Go on from where the run stopped, pass by pass, to its end."
+# %% ../nbs/11_train.ipynb #efe6cde0
+def _take_folder(run:_Run) -> None:
+    "Write down whose folder it is, and remove what was left unfinished in it."
     if run.processes.first:
         claim_folder(run.folder, _identity(run))
-        for part in ('', 'best', 'last', 'previews'): sweep_unfinished(run.folder/part, hours=0)
+        for part in ('', 'best', 'last', 'previews'):
+            sweep_unfinished(run.folder/part, hours=0)
     run.processes.gather('ready')
-    state, loader = _begin(run), load_batches(run.slices, [], workers=run.settings.workers)
+
+def _before_the_first(state:TrainingState, run:_Run) -> None:
+    "What there is to compare with: trivial answers, and the network as it begins."
+    pos_weight = structure_weight(run.slices, run.settings.pos_weight)
+    write_json(run.folder/'references.json', reference_scores(run.slices, run.valid, pos_weight))
+    if run.valid:
+        untrained = replace(run.model, network=state.average.module)
+        preview(untrained, run.valid, run.device, run.folder/'previews'/'epoch_000.png', run.precision)
+
+# %% ../nbs/11_train.ipynb #6796a301
+def _passes(run:_Run) -> Iterator[Epoch]:
+    "Go on from where the run stopped, pass by pass, to its end."
+    _take_folder(run)
+    state = _begin(run)
+    loader = load_batches(run.slices, [], workers=run.settings.workers)
     network, before = in_step(state.network, run.processes), len(state.history)
-    if run.processes.first and not run.saved.exists(): _before_the_first(state, run)
+    if run.processes.first and not run.saved.exists():
+        _before_the_first(state, run)
     try:
         while run.processes.same(not _is_over(state, run.settings)):
             with _saved_if_interrupted(state, run):
                 _one_pass(state, run, loader, network)
-                if not state.done: break # the time was up before the first step
+                if not state.done:
+                    break # the time was up before the first step
                 epoch = _judged_pass(state, run)
-                with held_back(): _end_pass(state, run, epoch)
+                with held_back():
+                    _end_pass(state, run, epoch)
             release_memory(run.device)
             yield epoch
-        if not state.history: raise ValueError(f'the time was over before the first step was done: minutes is {run.settings.minutes:g}; give more')
+        if not state.history:
+            told = f'the time was over before the first step was done: minutes is {run.settings.minutes:g}; give more'
+            raise ValueError(told)
     finally:
         if run.processes.first and len(state.history) > before:
-            with suppress(OSError): write_report(run.folder) # a full disk has been told of already
+            with suppress(OSError): # a full disk has been told of already
+                write_report(run.folder)
 
 def _is_over(state:TrainingState, settings:Settings) -> bool:
-    return len(state.history) >= settings.epochs if settings.minutes is None else state.seconds >= 60*settings.minutes
-
-def _before_the_first(state:TrainingState, run:_Run) -> None:
-    "What there is to compare with: trivial answers, and the network as it begins."
-    write_json(run.folder/'references.json', reference_scores(run.slices, run.valid, structure_weight(run.slices, run.settings.pos_weight)))
-    if run.valid: preview(replace(run.model, network=state.average.module), run.valid, run.device, run.folder/'previews'/'epoch_000.png', run.precision)
+    "Whether the passes or the minutes are used up."
+    if settings.minutes is None:
+        return len(state.history) >= settings.epochs
+    return state.seconds >= 60*settings.minutes

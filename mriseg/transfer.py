@@ -17,7 +17,7 @@ from .adapt import STARTS, Task, adapt_model, fit_task, seen_before, write_origi
 from .cache import CachedCase
 from .checkpoint import Model, load_model, save_model
 from .dataset import SliceDataset
-from .device import default_device, default_precision
+from .device import Precision, default_device, default_precision
 from .files import claim_folder, write_csv
 from .folders import owned_folder
 from .metrics import mean_score
@@ -30,11 +30,22 @@ def base_as_is(
 ) -> Model|None: # that answers with the structures of the task; `None` if the base can't
     "The base, if it could do the task without learning anything."
     base, wanted = task.base, task.structures
-    if len(base.structures) == len(wanted) == 1: base = replace(base, structures=dict(wanted))
+    if len(base.structures) == len(wanted) == 1:
+        base = replace(base, structures=dict(wanted))
     missing = set(base.sequences) - set(task.sequences)
-    if set(wanted) - set(base.structures) or set(task.sequences) - set(base.sequences) or missing and not base.any_sequences: return None
+    unknown = set(wanted) - set(base.structures) or set(task.sequences) - set(base.sequences)
+    if unknown or (missing and not base.any_sequences):
+        return None
     model, _ = adapt_model(base, task.sequences, wanted)
-    return replace(model, threshold=base.threshold, keep_largest=base.keep_largest, minimum_ml=base.minimum_ml, any_sequences=base.any_sequences and not missing, spacing=task.train[0].spacing, facts=base.facts)
+    return replace(
+        model,
+        threshold=base.threshold,
+        keep_largest=base.keep_largest,
+        minimum_ml=base.minimum_ml,
+        any_sequences=base.any_sequences and not missing,
+        spacing=task.train[0].spacing,
+        facts=base.facts,
+    )
 
 # %% ../nbs/15_transfer.ipynb #5f2c1c32
 @dataclass(frozen=True)
@@ -49,53 +60,110 @@ class Candidate:
         return mean_score(self.case_dice)
 
     def __str__(self):
-        if not self.case_dice: return f'{self.start:8}: not judged, for no case could be spared ({self.passes} passes)'
-        return f"{self.start:8}: Dice {self.dice:.3f} over {len(self.case_dice)} case{'s' if len(self.case_dice) > 1 else ''}" + (f' (pass {self.passes})' if self.passes else '')
+        if not self.case_dice:
+            return f'{self.start:8}: not judged, for no case could be spared ({self.passes} passes)'
+        count = len(self.case_dice)
+        cases = 'cases' if count > 1 else 'case'
+        taken = f' (pass {self.passes})' if self.passes else ''
+        return f'{self.start:8}: Dice {self.dice:.3f} over {count} {cases}{taken}'
 
 # %% ../nbs/15_transfer.ipynb #1ebbd5f9
-def _by_put_aside(task:Task, start:str, settings:Settings, folder:Path, device:torch.device) -> Candidate:
+def _by_put_aside(
+    task:Task,
+    start:str,
+    settings:Settings,
+    folder:Path, # of the transfer
+    device:torch.device,
+) -> Candidate:
     "Train, and let the cases put aside choose the pass and judge."
-    for _ in fit_task(task, start, settings=settings, run_folder=folder/start, device=device): pass
+    for _ in fit_task(task, start, settings=settings, run_folder=folder/start, device=device):
+        pass
     facts = load_model(folder/start).facts
-    return Candidate(start, {case.case_id: defined_dice(case, facts['case_dice'][case.case_id]) for case in task.valid}, facts['epoch'])
+    by_case = {case.case_id: defined_dice(case, facts['case_dice'][case.case_id]) for case in task.valid}
+    return Candidate(start, by_case, facts['epoch'])
 
+# %% ../nbs/15_transfer.ipynb #52190a0c
 def spared(
     task:Task,
 ) -> list[list[CachedCase]]: # by person
-    "The cases that can be left out, all of a person at once: they hold something, the others hold every structure, and the base hasn't seen them."
-    seen, folds = set(seen_before(task.base, {case.case_id: case.content for case in task.train})), []
+    "The cases that can be left out, by person: they hold something, others hold all, and the base hasn't seen them."
+    seen = set(seen_before(task.base, {case.case_id: case.content for case in task.train}))
+    folds = []
     for person in dict.fromkeys(map(task.person, task.train)):
-        theirs, others = ([case for case in task.train if (task.person(case) == person) == same] for same in (True, False))
-        if not others or not np.any([case.voxels for case in theirs]) or not np.any([case.voxels for case in others], axis=0).all(): continue
-        if not seen & {case.case_id for case in theirs}: folds.append(theirs)
+        theirs = [case for case in task.train if task.person(case) == person]
+        others = [case for case in task.train if task.person(case) != person]
+        if not others:
+            continue
+        something = np.any([case.voxels for case in theirs])
+        all_else = np.any([case.voxels for case in others], axis=0).all()
+        known = seen & {case.case_id for case in theirs}
+        if something and all_else and not known:
+            folds.append(theirs)
     return folds
 
-def _without(task:Task, fold:Sequence[CachedCase]) -> Task: return replace(task, train=[case for case in task.train if case not in fold], valid=fold)
+def _without(task:Task, fold:Sequence[CachedCase]) -> Task:
+    "The task without some cases, which judge instead."
+    return replace(task, train=[case for case in task.train if case not in fold], valid=fold)
 
-def _fold_folder(folder:Path, fold:Sequence[CachedCase], start:str) -> Path: return folder/'left_out'/fold[0].case_id/start
+def _fold_folder(
+    folder:Path, # of the transfer
+    fold:Sequence[CachedCase], # that are left out
+    start:str,
+) -> Path:
+    "Where a training without some cases is written."
+    return folder/'left_out'/fold[0].case_id/start
 
 # %% ../nbs/15_transfer.ipynb #653ef047
-def _passes_made(run:Path) -> int: return len(read_run(run).passes) if (run/'history.csv').is_file() else 0
+def _passes_made(run:Path) -> int:
+    "How many passes a run has finished."
+    if not (run/'history.csv').is_file():
+        return 0
+    return len(read_run(run).passes)
 
-def _in_passes(task:Task, settings:Settings, folder:Path, device:torch.device) -> Settings:
+def _in_passes(
+    task:Task,
+    settings:Settings,
+    folder:Path, # of the transfer
+    device:torch.device,
+) -> Settings:
     "A course in minutes as one in passes, measured by the first training that leaves somebody out."
-    if settings.minutes is None or not (folds := spared(task)): return settings
+    if settings.minutes is None:
+        return settings
+    folds = spared(task)
+    if not folds:
+        return settings
     run = _fold_folder(folder, folds[0], STARTS[0])
-    for _ in fit_task(_without(task, folds[0]), STARTS[0], settings=settings, run_folder=run, device=device): pass
+    for _ in fit_task(_without(task, folds[0]), STARTS[0], settings=settings, run_folder=run, device=device):
+        pass
     return replace(settings, minutes=None, epochs=_passes_made(run))
 
-def _left_out(task:Task, start:str, settings:Settings, folder:Path, device:torch.device) -> dict[str, list[tuple[float, ...]]]: # by case, after each pass
+# %% ../nbs/15_transfer.ipynb #ed7ac8b7
+def _left_out(
+    task:Task,
+    start:str,
+    settings:Settings, # a course in passes
+    folder:Path, # of the transfer
+    device:torch.device,
+) -> dict[str, list[tuple[float, ...]]]: # by case, after each pass
     "Train without each person in turn, and note how those left out fare."
     by_case = {}
     for fold in spared(task):
         run = _fold_folder(folder, fold, start)
         if _passes_made(run) < settings.epochs:
-            for _ in fit_task(_without(task, fold), start, settings=settings, run_folder=run, device=device): pass
+            for _ in fit_task(_without(task, fold), start, settings=settings, run_folder=run, device=device):
+                pass
         found = read_run(run).by_case
-        by_case |= {case.case_id: [defined_dice(case, dice) for dice in found[case.case_id]] for case in fold}
+        for case in fold:
+            by_case[case.case_id] = [defined_dice(case, dice) for dice in found[case.case_id]]
     return by_case
 
-def _by_leaving_out(task:Task, start:str, settings:Settings, folder:Path, device:torch.device) -> Candidate:
+def _by_leaving_out(
+    task:Task,
+    start:str,
+    settings:Settings,
+    folder:Path, # of the transfer
+    device:torch.device,
+) -> Candidate:
     "Choose the pass by those left out, and train on all cases up to that pass."
     course = _in_passes(task, settings, folder, device)
     by_case = _left_out(task, start, course, folder, device)
@@ -103,8 +171,10 @@ def _by_leaving_out(task:Task, start:str, settings:Settings, folder:Path, device
     best = max(range(course.epochs), key=mean) + 1 if by_case else None # the first of equals
     if best is None or _passes_made(folder/start) < best:
         for epoch in fit_task(task, start, settings=course, run_folder=folder/start, device=device):
-            if epoch.number == best: break
-    return Candidate(start, {case: scores[best - 1] for case, scores in by_case.items()}, _passes_made(folder/start))
+            if epoch.number == best:
+                break
+    dice = {case: scores[best - 1] for case, scores in by_case.items()}
+    return Candidate(start, dice, _passes_made(folder/start))
 
 # %% ../nbs/15_transfer.ipynb #6ba3e13c
 @dataclass(frozen=True, eq=False)
@@ -116,17 +186,30 @@ class Outcome:
     warning: str # what one should know before using it; empty if transfer won
 
     def __str__(self):
-        note = ['of transfer and scratch the best pass was chosen by the same cases: on new patients expect somewhat less'] if any(one.case_dice for one in self.candidates) else []
-        return '\n'.join([*map(str, self.candidates), *note, f'kept: {self.chosen}', *([f'WARNING: {self.warning}'] if self.warning else [])])
+        lines = [str(one) for one in self.candidates]
+        if any(one.case_dice for one in self.candidates):
+            note = 'of transfer and scratch the best pass was chosen by the same cases'
+            lines.append(f'{note}: on new patients expect somewhat less')
+        lines.append(f'kept: {self.chosen}')
+        if self.warning:
+            lines.append(f'WARNING: {self.warning}')
+        return '\n'.join(lines)
 
+# %% ../nbs/15_transfer.ipynb #46ad0a86
 def _choose(candidates:Sequence[Candidate]) -> tuple[str, str]: # start and warning
+    "The start that is kept, and what one should know of it."
     judged = [one for one in candidates if one.case_dice]
-    if not judged: return STARTS[0], 'no case could be spared to judge by, so nobody knows how good this model is, nor whether it is better than one from scratch: judging takes two persons with every structure, one of them new to the base; label another'
+    if not judged:
+        unknown = 'nobody knows how good this model is, nor whether it is better than one from scratch'
+        need = 'judging takes two persons with every structure, one of them new to the base; label another'
+        return STARTS[0], f'no case could be spared to judge by, so {unknown}: {need}'
     best = max(judged, key=lambda one: one.dice) # the first of equals, and transfer comes first
-    if best.start == STARTS[0]: return best.start, ''
+    if best.start == STARTS[0]:
+        return best.start, ''
     ours, = (one for one in judged if one.start == STARTS[0])
     what = 'the base as it is' if best.start == 'base' else 'a network from scratch, trained as long,'
-    return best.start, f'transfer reaches a Dice of {ours.dice:.3f} on cases that were not learned from, but {what} reaches {best.dice:.3f} and is kept instead'
+    reached = f'transfer reaches a Dice of {ours.dice:.3f} on cases that were not learned from'
+    return best.start, f'{reached}, but {what} reaches {best.dice:.3f} and is kept instead'
 
 # %% ../nbs/15_transfer.ipynb #cc2b6c97
 def transfer(
@@ -141,23 +224,50 @@ def transfer(
     with owned_folder(run_folder, 'a transfer'):
         return _compared(task, Path(run_folder), settings, device)
 
-def _write_candidates(path:Path, candidates:Sequence[Candidate], structures:Sequence[str]) -> None:
-    rows = [(one.start, one.passes, case, *(f'{dice:.4f}' for dice in scores)) for one in candidates for case, scores in one.case_dice.items()]
-    write_csv(path, [('start', 'passes', 'case', *structures), *rows])
+def _write_candidates(
+    path:Path,
+    candidates:Sequence[Candidate],
+    structures:Sequence[str], # their names
+) -> None:
+    "Write how each competitor scored on each case."
+    rows = [('start', 'passes', 'case', *structures)]
+    for one in candidates:
+        for case, scores in one.case_dice.items():
+            rows.append((one.start, one.passes, case, *(f'{dice:.4f}' for dice in scores)))
+    write_csv(path, rows)
 
-def _compared(task:Task, folder:Path, settings:Settings, device:torch.device) -> Outcome:
+# %% ../nbs/15_transfer.ipynb #b2870d5b
+def _scored_base(
+    model:Model, # the base as it is
+    cases:Sequence[CachedCase],
+    device:torch.device,
+    precision:Precision,
+) -> Candidate:
+    "How the base scores without learning anything."
+    by_case = {}
+    for case in cases:
+        dice, _, _ = judge_case(model.network, SliceDataset([case]), model.threshold, device, precision)
+        by_case[case.case_id] = defined_dice(case, dice)
+    return Candidate('base', by_case, 0)
+
+def _compared(
+    task:Task,
+    folder:Path,
+    settings:Settings,
+    device:torch.device,
+) -> Outcome:
     "Train in all ways, and keep the best."
     claim_folder(folder, task.identity(settings))
     write_origins(folder/'origins.csv', adapt_model(task.base, task.sequences, task.structures)[1])
-    judge, candidates = _by_put_aside if task.valid else _by_leaving_out, []
+    judge = _by_put_aside if task.valid else _by_leaving_out
     unseen = task.valid or [case for fold in spared(task) for case in fold]
+    candidates = []
     for start in STARTS if unseen else STARTS[:1]:
         candidates.append(judge(task, start, settings, folder, device))
         print(candidates[-1], flush=True)
-    if (as_is := base_as_is(task)) and unseen:
-        precision = default_precision(device, settings.precision)
-        dice = {case.case_id: defined_dice(case, judge_case(as_is.network, SliceDataset([case]), as_is.threshold, device, precision)[0]) for case in unseen}
-        candidates.append(Candidate('base', dice, 0))
+    as_is = base_as_is(task)
+    if as_is and unseen:
+        candidates.append(_scored_base(as_is, unseen, device, default_precision(device, settings.precision)))
         print(candidates[-1], flush=True)
     chosen, warning = _choose(candidates)
     model = as_is if chosen == 'base' else load_model(folder/chosen)
