@@ -32,7 +32,7 @@ def _fitting(volumes:Mapping[str, Volume], grid:Volume) -> dict[str, Volume]: # 
     placed = {name: onto_grid(volume, grid) for name, volume in volumes.items()}
     return {name: volume for name, volume in placed.items() if volume}
 
-def _with_others(case:Case, examination:Examination) -> tuple[Examination, tuple[str, ...]]: # and a note on what was left out
+def _with_others(case:Case, examination:Examination) -> tuple[Examination, tuple[str, ...]]: # and its notes
     "Add the sequences of a case that weren't needed, as far as they lie on the grid of the others."
     others = [name for name in case.sequences if name not in examination.sequences]
     found, _, _ = salvage_case(replace(case, label=None), others)
