@@ -17,12 +17,13 @@ from html import escape
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import torch
 import traitlets
-from fastcore.xml import H1, P
+from fastcore.xml import FT, H1, P
 
 from .case import Case
 from .checkpoint import Model
@@ -30,51 +31,91 @@ from .device import default_device
 from .report import html_scene, write_page
 from .scenes import predicted_scene, scene_dice, written_scene
 from .show import PLANES
-from .viewer import USUAL, WIDTH, Packed, Scene, pack_scene, scene_html, scene_png
+from .viewer import USUAL, WIDTH, Packed, Scene, View, pack_scene, scene_html, scene_png
 from .volume import Volume, write_volume
 
 # %% ../nbs/16_browser.ipynb #556b7989
 CHOICES = ('plane', 'sequence', 'overlay', 'structure') # what is picked from a list
 
+def _trait(name:str) -> str:
+    "What of a control counts: the position in a list, or else its value."
+    return 'index' if name in CHOICES else 'value'
+
 def _make_controls() -> dict[str, widgets.ValueWidget]:
     "A control for each value of a view, by its name."
-    labelled = dict(description_width='initial')
+    style, Layout = dict(description_width='initial'), widgets.Layout
     controls = dict(plane=widgets.ToggleButtons(options=list(PLANES), style=dict(button_width='6em')))
-    for name in CHOICES[1:]: controls[name] = widgets.Dropdown(description=name, layout=widgets.Layout(width='15em'), style=labelled)
+    for name in CHOICES[1:]:
+        controls[name] = widgets.Dropdown(description=name, layout=Layout(width='15em'), style=style)
     for name, (low, high) in dict(opacity=(0, 100), window=(1, 200), level=(0, 130)).items():
-        controls[name] = widgets.IntSlider(USUAL[name], low, high, description=name, layout=widgets.Layout(width='17em'), style=labelled)
-    controls['outlines'] = widgets.Checkbox(USUAL['outlines'], description='outlines', indent=False, layout=widgets.Layout(width='6em'))
-    for plane in PLANES: controls[plane] = widgets.IntSlider(readout=False, layout=widgets.Layout(width=f'{WIDTH}px', max_width='100%', margin='2px 0')) # as wide as the strip below it
-    for name, control in controls.items(): control.add_class(f'mriseg-{name}') # for style sheets and tests
+        controls[name] = widgets.IntSlider(
+            value=USUAL[name],
+            min=low,
+            max=high,
+            description=name,
+            layout=Layout(width='17em'),
+            style=style,
+        )
+    layout = Layout(width='6em')
+    controls['outlines'] = widgets.Checkbox(USUAL['outlines'], description='outlines', indent=False, layout=layout)
+    for plane in PLANES: # as wide as the strip below it
+        layout = Layout(width=f'{WIDTH}px', max_width='100%', margin='2px 0')
+        controls[plane] = widgets.IntSlider(readout=False, layout=layout)
+    for name, control in controls.items():
+        control.add_class(f'mriseg-{name}') # for style sheets and tests
     return controls
 
 # %% ../nbs/16_browser.ipynb #832582e6
-def _set_range(slider:widgets.IntSlider|widgets.Play, low:int, high:int, step:int, value:int) -> None:
+def _set_range(
+    slider:widgets.IntSlider|widgets.Play,
+    low:int,
+    high:int,
+    step:int,
+    value:int,
+) -> None:
     "Give a slider other ends and another value at once."
     with slider.hold_sync():
-        slider.min, slider.max, slider.step = min(low, slider.min), max(high, slider.max), step # wide enough for both
+        slider.min, slider.max = min(low, slider.min), max(high, slider.max) # wide enough for both
+        slider.step = step
         slider.value = value
         slider.min, slider.max = low, high
 
-def _set_options(choice:widgets.Dropdown, options:Sequence[str], index:int) -> None:
+def _set_options(
+    choice:widgets.Dropdown,
+    options:Sequence[str],
+    index:int, # of the one to begin with
+) -> None:
     "Offer other options."
-    kept = choice.value if choice.value in options and len(choice.options) > 1 else options[index]
+    picked = choice.value in options and len(choice.options) > 1
+    kept = choice.value if picked else options[index]
     with choice.hold_sync():
-        if tuple(choice.options) != tuple(options): choice.options = options
+        if tuple(choice.options) != tuple(options):
+            choice.options = options
         choice.value = kept
 
 # %% ../nbs/16_browser.ipynb #5f146f4c
 @cache
 def _slices_class() -> type[widgets.DOMWidget]|None:
     "The widget that draws slices in the page, if anywidget is installed."
-    try: import anywidget # the extra 'browser'
-    except ImportError: return None
+    try:
+        import anywidget # the extra 'browser'
+    except ImportError:
+        return None
     class Slices(anywidget.AnyWidget):
         "Slices of a packed scene, drawn by the script of `viewer`."
         _esm = (files('mriseg')/'slices.js').read_text(encoding='utf-8')
         scene = traitlets.Bytes().tag(sync=True)
         outlines = traitlets.Bool(True).tag(sync=True)
-        plane, sequence, overlay, structure, axial, coronal, sagittal, opacity, window, level = (traitlets.Int(0).tag(sync=True) for _ in range(10))
+        plane = traitlets.Int(0).tag(sync=True)
+        sequence = traitlets.Int(0).tag(sync=True)
+        overlay = traitlets.Int(0).tag(sync=True)
+        structure = traitlets.Int(0).tag(sync=True)
+        axial = traitlets.Int(0).tag(sync=True)
+        coronal = traitlets.Int(0).tag(sync=True)
+        sagittal = traitlets.Int(0).tag(sync=True)
+        opacity = traitlets.Int(0).tag(sync=True)
+        window = traitlets.Int(0).tag(sync=True)
+        level = traitlets.Int(0).tag(sync=True)
     return Slices
 
 # %% ../nbs/16_browser.ipynb #1978b3d2
@@ -83,9 +124,13 @@ Scenes = Mapping[str, Callable[[], Scene]] # a function per case that makes its 
 class Deck:
     "Cases that are made when they are asked for."
     def __init__(self, cases:Scene|Scenes):
-        self.cases = {cases.examination.case_id: lambda: cases} if isinstance(cases, Scene) else dict(cases)
+        if isinstance(cases, Scene):
+            self.cases = {cases.examination.case_id: lambda: cases}
+        else:
+            self.cases = dict(cases)
         self.dice = {} # of the cases that were asked for
-        if not self.cases: raise ValueError('there is no case to browse; give at least one')
+        if not self.cases:
+            raise ValueError('there is no case to browse; give at least one')
 
     def load(self, name:str) -> Packed:
         "Make the scene of a case and pack it."
@@ -94,69 +139,141 @@ class Deck:
         self.dice[name] = scene_dice(scene)
         return packed
 
-    def first(self) -> tuple[str, Packed, list[str]]: # the first case that can be read, and why others before it can't
+    def first(self) -> tuple[str, Packed, list[str]]: # the first to be read, and why those before it can't
         "Where to begin."
         faults = []
         for name in self.cases:
-            try: return name, self.load(name), faults
-            except (ValueError, OSError) as error: faults.append(str(error))
+            try:
+                return name, self.load(name), faults
+            except (ValueError, OSError) as error:
+                faults.append(str(error))
         raise ValueError('\n'.join(faults))
 
     def worst(self, tell:Callable[[str], None]) -> str|None: # `None` if no case can be scored
         "The case with the lowest Dice; those that weren't asked for yet are made for it, one by one."
         for number, name in enumerate(self.cases, 1):
-            if name in self.dice: continue
+            if name in self.dice:
+                continue
             tell(f'scoring {number} of {len(self.cases)}: {name}')
-            try: self.dice[name] = scene_dice(self.cases[name]())
-            except (ValueError, OSError): self.dice[name] = math.nan # choosing it says why
+            try:
+                self.dice[name] = scene_dice(self.cases[name]())
+            except (ValueError, OSError):
+                self.dice[name] = math.nan # choosing it says why
         scored = {name: dice for name, dice in self.dice.items() if not math.isnan(dice)}
         return min(scored, key=scored.get) if scored else None
 
 # %% ../nbs/16_browser.ipynb #1c131ad4
-def write_layers(packed:Packed, sequence:int, folder:Path) -> list[Path]: # the image, then the masks
+def write_layers(
+    packed:Packed,
+    sequence:int, # its number in the header
+    folder:Path,
+) -> list[Path]: # the image, then the masks
     "Write a sequence and the masks of a packed scene as NIfTI, at the place where they lie."
-    affine, name = np.array(packed.header['affine']), packed.header['sequences'][sequence]['name']
-    layers = {f'image_{name}': packed.layer('sequence', name)} | {kind: (packed.layer(kind) > 0).astype(np.uint8) for kind in ('prediction', 'truth') if [kind, ''] in packed.header['layers']}
-    for kind, layer in layers.items(): write_volume(Path(folder)/f'{kind}.nii.gz', Volume(layer, affine))
-    return [Path(folder)/f'{kind}.nii.gz' for kind in layers]
+    header = packed.header
+    name = header['sequences'][sequence]['name']
+    layers = {f'image_{name}': packed.layer('sequence', name)}
+    for kind in ('prediction', 'truth'):
+        if [kind, ''] in header['layers']:
+            layers[kind] = (packed.layer(kind) > 0).astype(np.uint8)
+    affine, paths = np.array(header['affine']), []
+    for kind, layer in layers.items():
+        path = Path(folder)/f'{kind}.nii.gz'
+        write_volume(path, Volume(layer, affine))
+        paths.append(path)
+    return paths
 
-def hand_over(packed:Packed, sequence:int, folder:Path) -> widgets.DOMWidget:
+def hand_over(
+    packed:Packed,
+    sequence:int, # its number in the header
+    folder:Path, # gets the files that ipyniivue reads
+) -> widgets.DOMWidget:
     "A case in three dimensions, as ipyniivue shows it."
     from ipyniivue import NiiVue, SliceType # where it is installed
     image, *masks = write_layers(packed, sequence, folder)
-    viewer, colours = NiiVue(height=480), dict(prediction='warm', truth='cool')
-    viewer.load_volumes([dict(path=image), *(dict(path=path, colormap=colours[path.name.split('.')[0]], opacity=0.5) for path in masks)])
+    volumes, colours = [dict(path=image)], dict(prediction='warm', truth='cool')
+    for path in masks:
+        kind = path.name.split('.')[0]
+        volumes.append(dict(path=path, colormap=colours[kind], opacity=0.5))
+    viewer = NiiVue(height=480)
+    viewer.load_volumes(volumes)
     viewer.set_slice_type(SliceType.RENDER)
     return viewer
 
 # %% ../nbs/16_browser.ipynb #95402780
-def _arrange(browser:'SliceBrowser') -> list[widgets.Widget]:
-    "The controls above, the picture, and the buttons below."
-    row, c = widgets.Layout(flex_flow='row wrap', display='flex'), browser.controls
-    several, solid = len(browser.deck.cases) > 1, find_spec('ipyniivue') is not None
-    lines = [[c['plane'], *([browser.case] if several else [])], [c[name] for name in CHOICES[1:]], [c[name] for name in ('opacity', 'outlines', 'window', 'level')]]
-    shown = [browser.buttons[name] for name, there in {'next error': True, 'worst slice': True, 'worst case': several, '3-D': solid}.items() if there]
-    return [*(widgets.Box(line, layout=row) for line in lines), *(c[plane] for plane in PLANES), browser.picture, widgets.Box([*browser.plays.values(), *shown], layout=row), browser.message, browser.solid]
-
-# %% ../nbs/16_browser.ipynb #acdf1ea8
 MOST_STORED = 2_000_000 # bytes of a packed scene that is left in a page
 
+def _stored(packed:Packed, view:View) -> dict[str, str|bytes]: # by MIME type
+    "What is left of a browser in a notebook without Python: a picture, and a page if it is small."
+    seen = replace(packed, header=packed.header | dict(start=view))
+    small = {'text/html': scene_html(seen)} if packed.layers.nbytes <= MOST_STORED else {}
+    return small | {'image/png': scene_png(seen, view)}
+
+def _arrange(browser:'SliceBrowser') -> list[widgets.Widget]:
+    "The controls above, the picture, and the buttons below."
+    row = widgets.Layout(flex_flow='row wrap', display='flex')
+    controls, several = browser.controls, len(browser.deck.cases) > 1
+    first = [controls['plane'], browser.case] if several else [controls['plane']]
+    choices = [controls[name] for name in CHOICES[1:]]
+    looks = [controls[name] for name in ('opacity', 'outlines', 'window', 'level')]
+    above = [widgets.Box(line, layout=row) for line in (first, choices, looks)]
+    sliders = [controls[plane] for plane in PLANES]
+    names = ['next error', 'worst slice']
+    if several:
+        names.append('worst case')
+    if find_spec('ipyniivue') is not None:
+        names.append('3-D')
+    buttons = [browser.buttons[name] for name in names]
+    below = widgets.Box([*browser.plays.values(), *buttons], layout=row)
+    return [*above, *sliders, browser.picture, below, browser.message, browser.solid]
+
+# %% ../nbs/16_browser.ipynb #3a1be9f6
+_SLOW = ("Python draws these slices, one by one; "
+         "with pip install 'mriseg[browser]' the page does, much faster")
+
+def _make_case_list(names:list[str], name:str) -> widgets.Dropdown:
+    "The list from which a case is chosen."
+    return widgets.Dropdown(
+        options=names,
+        value=name,
+        description='case',
+        layout=widgets.Layout(width='22em'),
+        style=dict(description_width='initial'),
+    )
+
+def _make_players() -> dict[str, widgets.Play]:
+    "A player for each plane."
+    return {plane: widgets.Play(interval=100, repeat=True, show_repeat=False) for plane in PLANES}
+
+def _make_buttons() -> dict[str, widgets.Button]:
+    "The buttons by their names; not all of them are shown."
+    names = ('next error', 'worst slice', 'worst case', '3-D')
+    return {name: widgets.Button(description=name) for name in names}
+
+def _make_picture(live:bool) -> widgets.DOMWidget:
+    "What shows a slice: the widget that draws in the page, or a picture that Python makes."
+    if live:
+        return _slices_class()()
+    layout = widgets.Layout(width=f'{WIDTH}px', max_width='100%')
+    return widgets.Image(format='png', layout=layout)
+
+# %% ../nbs/16_browser.ipynb #acdf1ea8
 class SliceBrowser(widgets.VBox):
-    "Turn through the slices of one or several cases; the values of `case` and `controls` are all that decides what is seen."
+    "Turn through the slices of cases; the values of `case` and `controls` are all that decides what is seen."
     def __init__(
         self,
         cases:Scene|Scenes, # one scene, or a function per case that makes its scene
         *,
         live:bool=True, # have the page draw the slices, where anywidget is installed
     ):
-        self.deck, self.controls, self.live = Deck(cases), _make_controls(), live and _slices_class() is not None
+        self.deck, self.controls = Deck(cases), _make_controls()
+        self.live = live and _slices_class() is not None
         name, packed, faults = self.deck.first()
-        self.case = widgets.Dropdown(options=list(self.deck.cases), value=name, description='case', layout=widgets.Layout(width='22em'), style=dict(description_width='initial'))
-        self.plays = {plane: widgets.Play(interval=100, repeat=True, show_repeat=False) for plane in PLANES}
-        self.buttons = {name: widgets.Button(description=name) for name in ('next error', 'worst slice', 'worst case', '3-D')}
-        self.picture = _slices_class()() if self.live else widgets.Image(format='png', layout=widgets.Layout(width=f'{WIDTH}px', max_width='100%'))
+        self.case = _make_case_list(list(self.deck.cases), name)
+        self.plays, self.buttons = _make_players(), _make_buttons()
+        self.picture = _make_picture(self.live)
         self.message, self.solid = widgets.HTML(), widgets.VBox()
-        if live and not self.live: faults.append("Python draws these slices, one by one; with pip install 'mriseg[browser]' the page does, much faster")
+        if live and not self.live:
+            faults.append(_SLOW)
         self.tell('\n'.join(faults))
         put_case(self, name, packed)
         super().__init__(_arrange(self))
@@ -165,111 +282,166 @@ class SliceBrowser(widgets.VBox):
     @property
     def view(self) -> dict[str, int|bool]: # as in the header of a packed scene
         "What is on the screen."
-        return {name: control.index if name in CHOICES else control.value for name, control in self.controls.items()}
+        return {name: getattr(control, _trait(name)) for name, control in self.controls.items()}
 
-    def tell(self, text:str) -> None: self.message.value = escape(text).replace('\n', '<br>')
+    def tell(self, text:str) -> None:
+        self.message.value = escape(text).replace('\n', '<br>')
 
     def close(self) -> None:
         "Give back what the browser holds, in the page and here."
-        held, self.packed = [*getattr(self, 'links', ()), *getattr(self, 'buttons', {}).values(), *self.children, *([self.case] if hasattr(self, 'case') else [])], None
-        while held:
+        held = [*getattr(self, 'links', ()), *getattr(self, 'buttons', {}).values(), *self.children]
+        if hasattr(self, 'case'):
+            held.append(self.case)
+        self.packed = None
+        while held: # also when Python ends, and the names of the module are gone
             widget = held.pop()
             held += getattr(widget, 'children', ())
             for part in (widget, getattr(widget, 'layout', None), getattr(widget, 'style', None)):
-                if part is not None: part.close()
+                if part is not None:
+                    part.close()
         self.layout.close()
         super().close()
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
-        found, seen = super()._repr_mimebundle_(**kwargs), replace(self.packed, header=self.packed.header | dict(start=self.view))
-        small = {'text/html': scene_html(seen)} if self.packed.layers.nbytes <= MOST_STORED else {}
-        return found | small | {'image/png': scene_png(seen, self.view)}
+        return super()._repr_mimebundle_(**kwargs) | _stored(self.packed, self.view)
 
 # %% ../nbs/16_browser.ipynb #2cdac557
-def put_case(browser:SliceBrowser, name:str, packed:Packed) -> None:
-    "Offer what a case has, and go where it should be looked at."
-    header, controls, browser.packed, browser.shown = packed.header, browser.controls, None, name
-    names = [one['name'] for one in header['structures']]
-    offered = dict(sequence=[one['name'] for one in header['sequences']], overlay=header['overlays'], structure=['all', *names] if len(names) > 1 else names or ['none'])
-    for choice, options in offered.items(): _set_options(controls[choice], options, header['start'][choice])
+def _offer(browser:SliceBrowser, header:Mapping[str, Any]) -> None:
+    "Let the controls have what a case has, at the place where it should be looked at."
+    controls, start = browser.controls, header['start']
+    sequences, names = ([one['name'] for one in header[kind]] for kind in ('sequences', 'structures'))
+    structures = ['all', *names] if len(names) > 1 else names or ['none']
+    _set_options(controls['sequence'], sequences, start['sequence'])
+    _set_options(controls['overlay'], header['overlays'], start['overlay'])
+    _set_options(controls['structure'], structures, start['structure'])
     for plane in header['planes']:
+        name = plane['name']
         low, step, slices = (header[key][plane['cut']] for key in ('origin', 'every', 'shape'))
-        browser.plays[plane['name']].playing = False
-        for slider in (controls[plane['name']], browser.plays[plane['name']]): _set_range(slider, low, low + step*(slices - 1), step, header['start'][plane['name']])
-    for button in ('next error', 'worst slice'): browser.buttons[button].disabled = 'errors' not in header['overlays']
-    for solid in browser.solid.children: solid.close() # it shows the case before
+        high = low + step*(slices - 1)
+        browser.plays[name].playing = False
+        for slider in (controls[name], browser.plays[name]):
+            _set_range(slider, low, high, step, start[name])
+    for button in ('next error', 'worst slice'):
+        browser.buttons[button].disabled = 'errors' not in header['overlays']
+
+def _close_solid(browser:SliceBrowser) -> None:
+    "Close what is shown in three dimensions."
+    for solid in browser.solid.children:
+        solid.close()
+
+def put_case(
+    browser:SliceBrowser,
+    name:str, # of the case
+    packed:Packed,
+) -> None:
+    "Offer what a case has, and go where it should be looked at."
+    browser.packed, browser.shown = None, name
+    _offer(browser, packed.header)
+    _close_solid(browser) # it shows the case before
     browser.solid.children, browser.packed = (), packed
     if browser.live:
         with browser.picture.hold_sync():
             browser.picture.scene = packed.to_bytes()
-            browser.packed = Packed.from_bytes(browser.picture.scene) # the bytes that the page gets are all that is kept
-            for control, value in browser.view.items(): setattr(browser.picture, control, value)
+            browser.packed = Packed.from_bytes(browser.picture.scene) # all that is kept is what the page gets
+            for control, value in browser.view.items():
+                setattr(browser.picture, control, value)
     redraw(browser)
 
+# %% ../nbs/16_browser.ipynb #e7b3814c
 def redraw(browser:SliceBrowser) -> None:
     "Show the slider and the player of the plane, and the picture where Python draws it."
-    if browser.packed is None: return # in between two cases
+    if browser.packed is None: # in between two cases
+        return
     for plane in PLANES:
         shown = plane == browser.controls['plane'].value
-        for widget in (browser.controls[plane], browser.plays[plane]): widget.layout.display = None if shown else 'none'
-        if not shown: browser.plays[plane].playing = False
-    if not browser.live: browser.picture.value = scene_png(browser.packed, browser.view)
+        for widget in (browser.controls[plane], browser.plays[plane]):
+            widget.layout.display = None if shown else 'none'
+        if not shown:
+            browser.plays[plane].playing = False
+    if not browser.live:
+        browser.picture.value = scene_png(browser.packed, browser.view)
 
 def _connect(browser:SliceBrowser) -> list[widgets.Widget]: # the links
     "Let picture, players and buttons follow."
-    links = [widgets.jslink((play, 'value'), (browser.controls[plane], 'value')) for plane, play in browser.plays.items()]
-    for name, act in {'next error': to_next_error, 'worst slice': to_worst_slice, 'worst case': to_worst_case, '3-D': show_3d}.items():
+    links = []
+    for plane, play in browser.plays.items():
+        links.append(widgets.jslink((play, 'value'), (browser.controls[plane], 'value')))
+    acts = {'next error': to_next_error, 'worst slice': to_worst_slice, 'worst case': to_worst_case, '3-D': show_3d}
+    for name, act in acts.items():
         browser.buttons[name].on_click(lambda _, act=act: act(browser))
     for name, control in browser.controls.items():
-        if browser.live: links.append(widgets.jslink((control, 'index' if name in CHOICES else 'value'), (browser.picture, name)))
-        if not browser.live or name == 'plane': control.observe(lambda _: redraw(browser), 'value')
+        if browser.live:
+            links.append(widgets.jslink((control, _trait(name)), (browser.picture, name)))
+        if not browser.live or name == 'plane':
+            control.observe(lambda _: redraw(browser), 'value')
     browser.case.observe(lambda change: to_case(browser, change.new), 'value')
     return links
 
 # %% ../nbs/16_browser.ipynb #cee33849
 def to_case(browser:SliceBrowser, name:str) -> None:
     "Show another case; if it can't be read, say why and stay."
-    if name == browser.shown: return
+    if name == browser.shown:
+        return
     browser.tell(f'reading {name}')
-    try: packed = browser.deck.load(name)
+    try:
+        packed = browser.deck.load(name)
     except Exception as error:
         browser.case.value = browser.shown
         browser.tell(str(error))
-        if not isinstance(error, (ValueError, OSError)): raise # not for the user to mend
+        if not isinstance(error, (ValueError, OSError)): # not for the user to mend
+            raise
     else:
-        browser.tell('' if math.isnan(browser.deck.dice[name]) else f'{name}: Dice {browser.deck.dice[name]:.3f}')
+        dice = browser.deck.dice[name]
+        told = '' if math.isnan(dice) else f'{name}: Dice {dice:.3f}'
+        browser.tell(told)
         put_case(browser, name, packed)
 
-def _wrong(browser:SliceBrowser) -> tuple[widgets.IntSlider, np.ndarray]: # the slider of the plane; wrong voxels at each of its places
+# %% ../nbs/16_browser.ipynb #b2915ae0
+def _wrong(browser:SliceBrowser) -> tuple[widgets.IntSlider, np.ndarray]: # the plane's slider; wrong voxels by place
+    header = browser.packed.header
     plane, structure = browser.controls['plane'].value, browser.controls['structure'].index
-    wrong = np.array(browser.packed.header['counts'][plane][structure]['wrong'])
-    if not wrong.any(): browser.tell('prediction and truth differ nowhere' if 'errors' in browser.packed.header['overlays'] else 'there is no truth to compare with')
+    wrong = np.array(header['counts'][plane][structure]['wrong'])
+    if not wrong.any():
+        compared = 'errors' in header['overlays']
+        told = 'prediction and truth differ nowhere' if compared else 'there is no truth to compare with'
+        browser.tell(told)
     return browser.controls[plane], wrong
 
 def to_next_error(browser:SliceBrowser) -> None:
     "Go to the next slice in which prediction and truth differ, and after the last to the first."
     slider, wrong = _wrong(browser)
     here = (slider.value - slider.min)//slider.step
-    ahead = [k % len(wrong) for k in range(here + 1, here + 1 + len(wrong)) if wrong[k % len(wrong)]]
-    if ahead: slider.value = slider.min + slider.step*ahead[0]
+    around = [k % len(wrong) for k in range(here + 1, here + 1 + len(wrong))]
+    ahead = [k for k in around if wrong[k]]
+    if ahead:
+        slider.value = slider.min + slider.step*ahead[0]
 
 def to_worst_slice(browser:SliceBrowser) -> None:
     "Go to the slice with most wrong voxels."
     slider, wrong = _wrong(browser)
-    if wrong.any(): slider.value = slider.min + slider.step*int(wrong.argmax())
+    if wrong.any():
+        slider.value = slider.min + slider.step*int(wrong.argmax())
 
+# %% ../nbs/16_browser.ipynb #85fb03ce
 def to_worst_case(browser:SliceBrowser) -> None:
     "Show the case with the lowest Dice."
     name = browser.deck.worst(browser.tell)
-    if name is None: return browser.tell('no case has both a prediction and a truth')
+    if name is None:
+        browser.tell('no case has both a prediction and a truth')
+        return
     browser.case.value = name
     scored = sum(not math.isnan(dice) for dice in browser.deck.dice.values())
-    if browser.shown == name: browser.tell(f'{name}: Dice {browser.deck.dice[name]:.3f}, the lowest of {scored} cases that can be scored')
+    if browser.shown == name:
+        dice = browser.deck.dice[name]
+        browser.tell(f'{name}: Dice {dice:.3f}, the lowest of {scored} cases that can be scored')
 
 def show_3d(browser:SliceBrowser) -> None:
     "Add the case in three dimensions below."
-    for solid in browser.solid.children: solid.close()
-    with tempfile.TemporaryDirectory() as folder: browser.solid.children = widgets.HTML(escape(browser.shown)), hand_over(browser.packed, browser.controls['sequence'].index, Path(folder))
+    _close_solid(browser)
+    title = widgets.HTML(escape(browser.shown))
+    sequence = browser.controls['sequence'].index
+    with tempfile.TemporaryDirectory() as folder:
+        browser.solid.children = title, hand_over(browser.packed, sequence, Path(folder))
 
 # %% ../nbs/16_browser.ipynb #3903bd54
 def model_scenes(
@@ -280,8 +452,8 @@ def model_scenes(
     uncertainty:bool=False, # see `predicted_scene`
 ) -> Scenes:
     "Cases as a model predicts them; each is predicted when it is asked for."
-    device = default_device(device)
-    return {case.case_id: partial(predicted_scene, model, case, device=device, uncertainty=uncertainty) for case in cases}
+    predict = partial(predicted_scene, model, device=default_device(device), uncertainty=uncertainty)
+    return {case.case_id: partial(predict, case) for case in cases}
 
 def folder_scenes(
     folder:Path, # of CASE_mask.nii.gz, as mriseg predict and mriseg evaluate write them
@@ -292,6 +464,17 @@ def folder_scenes(
     return {case.case_id: partial(written_scene, case, folder, structures) for case in cases}
 
 # %% ../nbs/16_browser.ipynb #42add6a6
+def _case_part(
+    name:str, # of the case
+    scene:Scene,
+    *,
+    unfolded:bool,
+) -> FT:
+    "The part of a page that shows a case."
+    dice = scene_dice(scene)
+    title = name if math.isnan(dice) else f'{name}: Dice {dice:.3f}'
+    return html_scene(scene, title, unfolded=unfolded)
+
 def write_browser(
     path:Path, # of an HTML file
     cases:Scenes,
@@ -302,10 +485,11 @@ def write_browser(
     parts, faults = [], []
     for name, make in cases.items():
         try:
-            scene = make()
-            dice = scene_dice(scene)
-            parts.append(html_scene(scene, name + ('' if math.isnan(dice) else f': Dice {dice:.3f}'), unfolded=len(cases) == 1))
-        except (ValueError, OSError) as error: faults.append(str(error))
-    if not parts: raise ValueError('\n'.join(faults))
-    write_page(path, f'mriseg: {title}', [H1(title), *(P(f'NOT SHOWN: {fault}', cls='warning') for fault in faults), *parts])
+            parts.append(_case_part(name, make(), unfolded=len(cases) == 1))
+        except (ValueError, OSError) as error:
+            faults.append(str(error))
+    if not parts:
+        raise ValueError('\n'.join(faults))
+    warnings = [P(f'NOT SHOWN: {fault}', cls='warning') for fault in faults]
+    write_page(path, f'mriseg: {title}', [H1(title), *warnings, *parts])
     return faults

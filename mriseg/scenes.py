@@ -24,19 +24,21 @@ from .volume import Examination, Volume, onto_grid, read_volume
 
 # %% ../nbs/13_scenes.ipynb #78abdbef
 def _left_out(wanted:Sequence[str], shown:Sequence[str]) -> tuple[str, ...]: # notes
-    return tuple(f'without {name}, which is broken or lies on another grid' for name in wanted if name not in shown)
+    missing = [name for name in wanted if name not in shown]
+    return tuple(f'without {name}, which is broken or lies on another grid' for name in missing)
 
 def _fitting(volumes:Mapping[str, Volume], grid:Volume) -> dict[str, Volume]: # stored as `grid` is
     "Those that lie on a grid."
     placed = {name: onto_grid(volume, grid) for name, volume in volumes.items()}
     return {name: volume for name, volume in placed.items() if volume}
 
-def _with_others(case:Case, examination:Examination) -> tuple[Examination, tuple[str, ...]]: # and a note on what was left out
+def _with_others(case:Case, examination:Examination) -> tuple[Examination, tuple[str, ...]]: # and its notes
     "Add the sequences of a case that weren't needed, as far as they lie on the grid of the others."
     others = [name for name in case.sequences if name not in examination.sequences]
     found, _, _ = salvage_case(replace(case, label=None), others)
     fitting = _fitting(found, examination.grid)
-    return replace(examination, sequences={**examination.sequences, **fitting}), _left_out(others, fitting)
+    shown = replace(examination, sequences={**examination.sequences, **fitting})
+    return shown, _left_out(others, fitting)
 
 def predicted_scene(
     model:Model,
@@ -50,9 +52,29 @@ def predicted_scene(
     prediction = predict_examination(model, examination, device=device)
     spread = predict_uncertainty(model, examination, device=device) if uncertainty else {}
     shown, notes = _with_others(case, examination)
-    return Scene(shown, prediction.masks, true_masks(examination, model.structures), prediction.probabilities, spread, (*prediction.notes, *notes))
+    return Scene(
+        examination=shown,
+        prediction=prediction.masks,
+        truth=true_masks(examination, model.structures),
+        probability=prediction.probabilities,
+        uncertainty=spread,
+        notes=(*prediction.notes, *notes),
+    )
 
 # %% ../nbs/13_scenes.ipynb #69184a84
+def _written(
+    case:Case,
+    folder:Path, # of CASE_mask.nii.gz
+    structures:Mapping[str, Sequence[int]], # the same that were predicted
+) -> dict[str, dict[str, Volume]]: # by kind and structure; 'mask' is always there
+    "Read the masks of a case, and the maps of which no file is missing."
+    found = {}
+    for kind in ('mask', *RANGES):
+        paths = {name: Path(folder)/result_name(case.case_id, name, structures, kind) for name in structures}
+        if kind == 'mask' or all(path.is_file() for path in paths.values()):
+            found[kind] = {name: read_volume(path) for name, path in paths.items()}
+    return found
+
 def written_scene(
     case:Case,
     folder:Path, # of CASE_mask.nii.gz
@@ -61,22 +83,30 @@ def written_scene(
     sequences:Sequence[str]=(), # those to show; none: all that lie on the grid of the masks
 ) -> Scene:
     "Read a case and what was predicted of it."
-    found = {}
-    for kind in ('mask', *RANGES):
-        paths = {name: Path(folder)/result_name(case.case_id, name, structures, kind) for name in structures}
-        if kind == 'mask' or all(path.is_file() for path in paths.values()): found[kind] = {name: read_volume(path) for name, path in paths.items()}
+    found = _written(case, folder, structures)
     masks, wanted = found.pop('mask'), tuple(sequences or case.sequences)
     readable, label, faults = salvage_case(case, wanted)
     grid = next(iter(masks.values()))
     fitting = _fitting(readable, grid)
-    if not fitting: raise ValueError(f'case {case.case_id}: none of {", ".join(wanted)} lies on the grid of the masks in {folder} ({grid}); are they of another case?')
+    if not fitting:
+        told = (f'case {case.case_id}: none of {", ".join(wanted)} lies on the grid of the masks '
+                f'in {folder} ({grid}); are they of another case?')
+        raise ValueError(told)
     drawn = label and onto_grid(label, grid)
-    if case.label and not drawn: read_case(case, tuple(fitting)) # which says what is wrong with the label
+    if case.label and not drawn:
+        read_case(case, tuple(fitting)) # which says what is wrong with the label
     examination = Examination(case.case_id, fitting, drawn, notes_of(faults))
-    return Scene(examination, masks, true_masks(examination, structures), **found, notes=(*examination.notes, *_left_out(wanted, fitting)))
+    truth = true_masks(examination, structures)
+    notes = (*examination.notes, *_left_out(wanted, fitting))
+    return Scene(examination, masks, truth, **found, notes=notes)
 
 # %% ../nbs/13_scenes.ipynb #56589afc
 def scene_dice(scene:Scene) -> float: # 0 … 1; NaN where nothing can be compared
     "The mean Dice of the structures that have both a prediction and a truth, in 3-D."
-    dices = [overlap_scores(scene.prediction[name].array > 0, scene.truth[name].array > 0)[0] for name in scene.compared]
-    return float(np.nanmean(dices)) if not np.isnan(dices).all() else math.nan
+    dices = []
+    for name in scene.compared:
+        dice, *_ = overlap_scores(scene.prediction[name].array > 0, scene.truth[name].array > 0)
+        dices.append(dice)
+    if np.isnan(dices).all():
+        return math.nan
+    return float(np.nanmean(dices))

@@ -32,19 +32,27 @@ PORTS = range(1024, 65536)
 def _is_free(port:int) -> bool:
     "Whether no program of this computer has a port."
     with socket.socket() as door:
-        if os.name == 'posix': door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1) # one that was used a moment ago is free
-        try: door.bind(('127.0.0.1', port))
-        except OSError: return False
+        if os.name == 'posix': # one that was used a moment ago is free
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind(('127.0.0.1', port))
+        except OSError:
+            return False
     return True
 
 def refuse_port(
     port:int,
 ) -> None:
     "Refuse a port that isn't one, or that another program has."
-    if port not in PORTS: raise ValueError(f'the port is a number from {PORTS[0]} to {PORTS[-1]}, but it is {port}')
-    if _is_free(port): return
-    other = next((other for other in range(port + 1, port + 100) if other in PORTS and _is_free(other)), PORTS[-1])
-    raise ValueError(f'port {port} is taken by another program; give another, such as {other}')
+    if port not in PORTS:
+        told = f'the port is a number from {PORTS[0]} to {PORTS[-1]}, but it is {port}'
+        raise ValueError(told)
+    if _is_free(port):
+        return
+    near = [other for other in range(port + 1, port + 100) if other in PORTS]
+    other = next((other for other in near if _is_free(other)), PORTS[-1])
+    told = f'port {port} is taken by another program; give another, such as {other}'
+    raise ValueError(told)
 
 # %% ../nbs/16_serve.ipynb #2081d094
 LONGEST = 10. # seconds that Voilà and its kernels may take to end
@@ -52,12 +60,17 @@ LONGEST = 10. # seconds that Voilà and its kernels may take to end
 def _told() -> dict:
     "The line that the parent says first."
     line = b''
-    while not line.endswith(b'\n') and (more := os.read(0, 1)): line += more
+    while not line.endswith(b'\n'):
+        more = os.read(0, 1)
+        if not more:
+            break
+        line += more
     return json.loads(line)
 
 def _follow(folder:Path) -> None:
     "Wait until the parent is gone, and end with it."
-    while os.read(0, 4096): pass
+    while os.read(0, 4096):
+        pass
     def give_up():
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
@@ -66,36 +79,63 @@ def _follow(folder:Path) -> None:
     late.start()
     signal.raise_signal(signal.SIGTERM)
 
+# %% ../nbs/16_serve.ipynb #4d71b28c
+def _arguments(told:dict, folder:Path) -> list[str]:
+    "The command line of Voilà for what the parent said."
+    options = dict(
+        ip='127.0.0.1',
+        port=told['port'],
+        port_retries=0,
+        open_browser=False,
+        connection_dir_root=str(folder),
+        log_level=40,
+    )
+    if told['token']:
+        options['token'] = told['token']
+    return [told['notebook'], *(f'--Voila.{name}={value}' for name, value in options.items())]
+
 def follow_parent() -> None: # in a process that `serve_page` started
     "Serve what the parent asked for, until it is gone."
     told = _told()
     folder = Path(told['folder'])
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0)) # until Voilà has its own answer to it
     Thread(target=_follow, args=[folder], daemon=True).start()
-    options = dict(ip='127.0.0.1', port=told['port'], port_retries=0, open_browser=False, connection_dir_root=str(folder), log_level=40)
-    if told['token']: options['token'] = told['token']
-    arguments = [f'--Voila.{name}={value}' for name, value in options.items()]
-    try: import_module('voila.app').Voila.launch_instance([told['notebook'], *arguments])
-    finally: shutil.rmtree(folder, ignore_errors=True)
+    arguments = _arguments(told, folder)
+    try:
+        import_module('voila.app').Voila.launch_instance(arguments)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/16_serve.ipynb #6e0f82bb
 def _write_notebook(cell:str, folder:Path) -> Path:
     "A notebook of one cell."
-    cells = [dict(cell_type='code', id='browse', metadata={}, execution_count=None, outputs=[], source=cell)]
+    code = dict(
+        cell_type='code',
+        id='browse',
+        metadata={},
+        execution_count=None,
+        outputs=[],
+        source=cell,
+    )
     kernel = dict(kernelspec=dict(name='python3', display_name='Python 3'))
-    write_json(folder/'mriseg.ipynb', dict(cells=cells, metadata=kernel, nbformat=4, nbformat_minor=5))
-    return folder/'mriseg.ipynb'
+    path = folder/'mriseg.ipynb'
+    write_json(path, dict(cells=[code], metadata=kernel, nbformat=4, nbformat_minor=5))
+    return path
 
 def _open_browser(address:str, folder:Path) -> None:
     "Open an address without telling it to whoever lists the processes."
     page = folder/'open.html'
-    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}"><a href="{address}">mriseg</a>', encoding='utf-8')
+    refresh = f'<meta http-equiv="refresh" content="0; url={address}">'
+    page.write_text(f'<!doctype html>{refresh}<a href="{address}">mriseg</a>', encoding='utf-8')
     webbrowser.open(page.as_uri())
 
+# %% ../nbs/16_serve.ipynb #61c9ad57
 def _answers(port:int) -> bool:
     "Whether a server is there."
-    try: socket.create_connection(('127.0.0.1', port), timeout=1).close()
-    except OSError: return False
+    try:
+        socket.create_connection(('127.0.0.1', port), timeout=1).close()
+    except OSError:
+        return False
     return True
 
 @contextmanager
@@ -109,16 +149,45 @@ def _started(order:dict) -> Iterator[subprocess.Popen]:
         yield process
     finally:
         process.stdin.close()
-        try: process.wait(LONGEST + 5)
-        except subprocess.TimeoutExpired: process.kill()
+        try:
+            process.wait(LONGEST + 5)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 # %% ../nbs/16_serve.ipynb #6d6ba651
 def _wait_for(process:subprocess.Popen, port:int) -> None:
     "Wait until the page is there."
     while not _answers(port):
-        try: status = process.wait(0.1)
-        except subprocess.TimeoutExpired: continue
-        raise OSError(f'Voilà ended with status {status} before it had begun; what it said stands above')
+        try:
+            status = process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+        told = f'Voilà ended with status {status} before it had begun; what it said stands above'
+        raise OSError(told)
+
+def _serve(
+    order:dict, # what the child is to serve
+    address:str,
+    *,
+    note:str, # who can open it
+    show:bool, # open a browser
+) -> None:
+    "Start the process that serves, say where the page is, and wait until the process ends."
+    with _started(order) as process:
+        _wait_for(process, order['port'])
+        print(f'the page is at {address} ({note}); Ctrl-C closes it', flush=True)
+        if show:
+            _open_browser(address, Path(order['folder']))
+        status = process.wait()
+        if status:
+            told = f'Voilà ended with status {status}; what it said stands above'
+            raise OSError(told)
+
+# %% ../nbs/16_serve.ipynb #95e2c40d
+def _token() -> str: # empty where there can't be one
+    "A word that nobody else knows, where Jupyter's server can ask for it."
+    major = int(version('jupyter_server').split('.')[0])
+    return secrets.token_urlsafe(24) if major >= 2 else ''
 
 def serve_page(
     cell:str, # Python, the last line of which gives what is shown
@@ -128,18 +197,19 @@ def serve_page(
 ) -> None:
     "Show what a cell of Python gives in a page, until Ctrl-C."
     if not find_spec('voila'):
-        need = "a page of its own needs Voilà: pip install 'mriseg[page]'. Without it, --out PAGE.html writes a page for any browser"
+        need = ("a page of its own needs Voilà: pip install 'mriseg[page]'. "
+                "Without it, --out PAGE.html writes a page for any browser")
         raise ValueError(need)
     refuse_port(port)
-    token = secrets.token_urlsafe(24) if int(version('jupyter_server').split('.')[0]) >= 2 else ''
-    address = f'http://127.0.0.1:{port}/' + (f'?token={token}' if token else '')
-    alone = 'only this address opens it' if token else 'NOTE: others on this computer can open it too; pip install -U jupyter_server prevents that'
+    token, address = _token(), f'http://127.0.0.1:{port}/'
+    note = 'NOTE: others on this computer can open it too; pip install -U jupyter_server prevents that'
+    if token:
+        address += f'?token={token}'
+        note = 'only this address opens it'
     with tempfile.TemporaryDirectory(prefix='mriseg_', ignore_cleanup_errors=True) as folder:
-        order = dict(notebook=str(_write_notebook(cell, Path(folder))), folder=folder, port=port, token=token)
+        notebook = _write_notebook(cell, Path(folder))
+        order = dict(notebook=str(notebook), folder=folder, port=port, token=token)
         try:
-            with _started(order) as process:
-                _wait_for(process, port)
-                print(f'the page is at {address} ({alone}); Ctrl-C closes it', flush=True)
-                if show: _open_browser(address, Path(folder))
-                if status := process.wait(): raise OSError(f'Voilà ended with status {status}; what it said stands above')
-        except KeyboardInterrupt: print('closed')
+            _serve(order, address, note=note, show=show)
+        except KeyboardInterrupt:
+            print('closed')

@@ -43,18 +43,30 @@ class Scene:
     notes: tuple[str, ...] = () # to be read below the picture
 
     def __post_init__(self):
-        if len(self.structures) > MOST_STRUCTURES:
-            raise ValueError(f"case {self.examination.case_id}: {len(self.structures)} structures can't be shown at once, {MOST_STRUCTURES} can; leave some of {', '.join(self.structures)} out")
+        case_id, names = self.examination.case_id, self.structures
+        if len(names) > MOST_STRUCTURES:
+            told = (f"case {case_id}: {len(names)} structures can't be shown at once, {MOST_STRUCTURES} can; "
+                    f"leave some of {', '.join(names)} out")
+            raise ValueError(told)
         try:
-            for kind in self.kinds: check_grids(self.examination.grid, getattr(self, kind))
-        except ValueError as error: raise ValueError(f'case {self.examination.case_id}: {error}') from None
+            for kind in self.kinds:
+                check_grids(self.examination.grid, getattr(self, kind))
+        except ValueError as error:
+            told = f'case {case_id}: {error}'
+            raise ValueError(told) from None
 
     @property
-    def kinds(self) -> tuple[str, ...]: return tuple(kind for kind in ('prediction', 'truth', *RANGES) if getattr(self, kind))
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(kind for kind in ('prediction', 'truth', *RANGES) if getattr(self, kind))
+
     @property
-    def structures(self) -> tuple[str, ...]: return tuple(dict.fromkeys(name for kind in self.kinds for name in getattr(self, kind)))
+    def structures(self) -> tuple[str, ...]:
+        names = [name for kind in self.kinds for name in getattr(self, kind)]
+        return tuple(dict.fromkeys(names))
+
     @property
-    def compared(self) -> tuple[str, ...]: return tuple(name for name in self.structures if name in self.prediction and name in self.truth)
+    def compared(self) -> tuple[str, ...]:
+        return tuple(name for name in self.structures if name in self.prediction and name in self.truth)
 
 # %% ../nbs/02_viewer.ipynb #765724c3
 WHITE = 200 # the step at which `grey_window` becomes white
@@ -65,23 +77,34 @@ def grey_bytes(
     "Intensities as steps of grey."
     black, white = grey_window(array)
     unit = (white - black)/WHITE
-    return np.rint(np.nan_to_num((array.astype(np.float32) - black)/unit, nan=0., posinf=255., neginf=0.).clip(0, 255)).astype(np.uint8), black, unit
+    steps = (array.astype(np.float32) - black)/unit
+    steps = np.nan_to_num(steps, nan=0., posinf=255., neginf=0.).clip(0, 255)
+    return np.rint(steps).astype(np.uint8), black, unit
 
 # %% ../nbs/02_viewer.ipynb #117e2ec8
 MOST_VOXELS = 16_000_000 # per layer; a head at 1 mm has 4 million
 
-def _thinning(shape:tuple[int, int, int], spacing:tuple[float, float, float], most:int) -> np.ndarray: # (3,) int
+def _thinning(
+    shape:tuple[int, int, int],
+    spacing:tuple[float, float, float], # mm
+    most:int, # voxels
+) -> np.ndarray: # (3,) int
     "Every how manieth voxel is shown along each axis."
     every = np.ones(3, int)
-    while np.ceil(np.array(shape)/every).prod() > most: every[np.argmin(np.where(every < shape, spacing*every, np.inf))] *= 2
+    while np.ceil(np.array(shape)/every).prod() > most:
+        distances = np.where(every < shape, spacing*every, np.inf)
+        every[np.argmin(distances)] *= 2
     return every
 
 def _blocks(array:np.ndarray, every:np.ndarray) -> np.ndarray: # its axes 1, 3 and 5 count the voxels of a block
     "An array (I, J, K) by blocks of voxels; those at the end are filled up with their last voxels."
-    padded = np.pad(array, [(0, -n % e) for n, e in zip(array.shape, every)], mode='edge')
-    return padded.reshape([part for n, e in zip(padded.shape, every) for part in (n//e, e)])
+    missing = [(0, -n % e) for n, e in zip(array.shape, every)]
+    padded = np.pad(array, missing, mode='edge')
+    shape = [part for n, e in zip(padded.shape, every) for part in (n//e, e)]
+    return padded.reshape(shape)
 
-def _largest(array:np.ndarray, every:np.ndarray) -> np.ndarray: return _blocks(array, every).max(axis=(1, 3, 5))
+def _largest(array:np.ndarray, every:np.ndarray) -> np.ndarray:
+    return _blocks(array, every).max(axis=(1, 3, 5))
 
 # %% ../nbs/02_viewer.ipynb #d40078f4
 def slice_counts(
@@ -96,13 +119,19 @@ def slice_counts(
     others = tuple(axis + 1 for axis in range(3) if axis != cut_axis)
     wrong = (predicted != truth) & np.array(compared, bool)[:, None, None, None]
     blocks = np.arange(0, truth.shape[cut_axis + 1], every)
-    counted = {kind: np.add.reduceat(mask.sum(axis=others), blocks, axis=1) for kind, mask in dict(truth=truth, prediction=predicted, wrong=wrong).items()}
-    each = [{kind: found[s].tolist() for kind, found in counted.items()} for s in range(len(truth))]
-    return [{kind: found.sum(axis=0).tolist() for kind, found in counted.items()}, *each]
+    counted = {}
+    for kind, mask in dict(truth=truth, prediction=predicted, wrong=wrong).items():
+        by_slice = mask.sum(axis=others)
+        counted[kind] = np.add.reduceat(by_slice, blocks, axis=1)
+    counts = [{kind: found.sum(axis=0).tolist() for kind, found in counted.items()}]
+    for number in range(len(truth)):
+        counts.append({kind: found[number].tolist() for kind, found in counted.items()})
+    return counts
 
 # %% ../nbs/02_viewer.ipynb #1a7f05ac
 STRUCTURE_COLOURS = ('#ff9f1c', '#c77dff', '#ffd60a', '#ff8fab', '#b5e48c', '#b08968', '#9db4c0', '#f4f1de')
-TRUTH_COLOUR, ERROR_COLOURS = '#00e5ff', dict(missed='#e71d36', invented='#3a5bff', agreed='#2ec4b6')
+TRUTH_COLOUR = '#00e5ff'
+ERROR_COLOURS = dict(missed='#e71d36', invented='#3a5bff', agreed='#2ec4b6')
 WIDTH, HEIGHT = 600, 480 # the largest picture, in pixels of a page
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +143,9 @@ class Packed:
     def to_bytes(self) -> bytes:
         "The length of the header, the header, and the layers with the first axis varying fastest."
         header = json.dumps(self.header).encode()
-        return b''.join([len(header).to_bytes(4, 'little'), header, *(layer.tobytes(order='F') for layer in self.layers)])
+        length = len(header).to_bytes(4, 'little')
+        layers = [layer.tobytes(order='F') for layer in self.layers]
+        return b''.join([length, header, *layers])
 
     @classmethod
     def from_bytes(cls, data:bytes) -> 'Packed':
@@ -122,9 +153,12 @@ class Packed:
         begin = 4 + int.from_bytes(data[:4], 'little')
         header = json.loads(data[4:begin])
         shape = len(header['layers']), *reversed(header['shape'])
-        return cls(header, np.frombuffer(data, np.uint8, offset=begin).reshape(shape).transpose(0, 3, 2, 1))
+        layers = np.frombuffer(data, np.uint8, offset=begin).reshape(shape)
+        return cls(header, layers.transpose(0, 3, 2, 1))
 
-    def layer(self, kind:str, name:str='') -> np.ndarray: return self.layers[self.header['layers'].index([kind, name])]
+    def layer(self, kind:str, name:str='') -> np.ndarray:
+        index = self.header['layers'].index([kind, name])
+        return self.layers[index]
 
 # %% ../nbs/02_viewer.ipynb #d59e9530
 USUAL = dict(opacity=35, outlines=True, window=100, level=50) # of any case
@@ -132,56 +166,167 @@ USUAL = dict(opacity=35, outlines=True, window=100, level=50) # of any case
 def _start(header:Mapping[str, Any]) -> dict[str, int|bool]:
     "What is on the screen to begin with."
     names = [one['name'] for one in header['sequences']]
-    start = dict(plane=0, sequence=names.index('flair') if 'flair' in names else 0, overlay=0, structure=0, **USUAL)
+    sequence = names.index('flair') if 'flair' in names else 0
+    start = dict(plane=0, sequence=sequence, overlay=0, structure=0, **USUAL)
     for plane in header['planes']:
-        count, axis = header['counts'][plane['name']][0], plane['cut']
+        name, axis = plane['name'], plane['cut']
+        count = header['counts'][name][0]
         marked = np.add(count['truth'], count['prediction'])
-        start[plane['name']] = header['origin'][axis] + header['every'][axis]*int(marked.argmax() if marked.any() else len(marked)//2)
+        index = int(marked.argmax() if marked.any() else len(marked)//2)
+        start[name] = header['origin'][axis] + header['every'][axis]*index
     return start
 
 def _bits(masks:np.ndarray) -> np.ndarray: # (S, I, J, K) yes/no -> (I, J, K) uint8
     return np.packbits(masks, axis=0, bitorder='little')[0]
 
 # %% ../nbs/02_viewer.ipynb #8896c6cb
-def _place(grid:Volume, box:tuple[slice, ...], every:np.ndarray, stored:Volume) -> dict[str, Any]:
+def _place(
+    grid:Volume, # of the sequences, stored as RAS
+    box:tuple[slice, ...], # the part of it that is packed
+    every:np.ndarray, # (3,) voxels that are packed as one
+    stored:Volume, # the grid of the case's own files
+) -> dict[str, Any]:
     "Where the packed voxels lie, for the header."
-    origin, middle = [side.start for side in box], (every - 1)/2 # a block lies where its middle does
+    origin = [side.start for side in box]
+    middle = (every - 1)/2 # a block lies where its middle does
     into = np.diag([*every, 1.])
     into[:3, 3] = origin + middle
     shape = [-(-(side.stop - side.start)//e) for side, e in zip(box, every)]
     spacing = np.array(grid.spacing)*every
     reach = spacing*shape
     affine = grid.affine @ into
-    return dict(shape=[int(n) for n in shape], origin=origin, every=every.tolist(), spacing=spacing.tolist(), affine=affine.tolist(), stored=(np.linalg.inv(stored.affine) @ affine).tolist(),
-                width=WIDTH, scale=float(min(WIDTH/reach[:2].max(), HEIGHT/reach[1:].max())))
+    into_stored = np.linalg.inv(stored.affine) @ affine
+    scale = min(WIDTH/reach[:2].max(), HEIGHT/reach[1:].max())
+    return dict(
+        shape=[int(n) for n in shape],
+        origin=origin,
+        every=every.tolist(),
+        spacing=spacing.tolist(),
+        affine=affine.tolist(),
+        stored=into_stored.tolist(),
+        width=WIDTH,
+        scale=float(scale),
+    )
 
-def _as_bits(scene:Scene, names:Sequence[str]) -> int: return sum(1 << n for n, name in enumerate(scene.structures) if name in names)
+# %% ../nbs/02_viewer.ipynb #e27d40a6
+def _as_bits(scene:Scene, names:Sequence[str]) -> int:
+    return sum(1 << n for n, name in enumerate(scene.structures) if name in names)
 
-def _header(scene:Scene, place:dict[str, Any], sequences:list[dict], layers:list[list[str]], counts:dict[str, list]) -> dict[str, Any]:
+def _overlays(scene:Scene) -> list[str]:
+    "What can cover the greys."
+    masks = [kind for kind in scene.kinds if kind not in RANGES]
+    errors = ['errors'] if scene.compared else []
+    maps = [kind for kind in RANGES if kind in scene.kinds]
+    return [*masks, *errors, *maps, 'nothing']
+
+def _looks() -> dict[str, Any]:
+    "The part of a header that is the same for every case: planes, colours and their ends."
+    planes = [dict(name=name, cut=plane.cut_axis, edges=plane.edges) for name, plane in PLANES.items()]
+    strip = dict(truth='#9a9a9a', prediction=STRUCTURE_COLOURS[0], wrong=ERROR_COLOURS['missed'])
+    palette = [to_hex(colormaps['magma'](n)) for n in range(256)]
+    return dict(
+        white=WHITE,
+        faintest=5,
+        ranges=RANGES,
+        planes=planes,
+        truth_colour=TRUTH_COLOUR,
+        error_colours=ERROR_COLOURS,
+        strip_colours=strip,
+        palette=palette,
+    )
+
+# %% ../nbs/02_viewer.ipynb #7ac41d95
+def _header(
+    scene:Scene,
+    place:dict[str, Any], # from `_place`
+    sequences:list[dict], # name, value of step 0, and that of one step
+    layers:list[list[str]], # kind and name
+    counts:dict[str, list], # by plane, from `slice_counts`
+) -> dict[str, Any]:
     "All that the script has to know."
-    overlays = [*(kind for kind in scene.kinds if kind not in RANGES), *(['errors'] if scene.compared else []), *(kind for kind in RANGES if kind in scene.kinds), 'nothing']
-    colours = [dict(name=name, colour=colour) for name, colour in zip(scene.structures, STRUCTURE_COLOURS)]
-    known = dict(prediction=_as_bits(scene, scene.prediction), truth=_as_bits(scene, scene.truth), errors=_as_bits(scene, scene.compared))
-    header = place | dict(case=scene.examination.case_id, notes=scene.notes, sequences=sequences, structures=colours, known=known, layers=layers, overlays=overlays,
-                          counts=counts, white=WHITE, faintest=5, ranges=RANGES, planes=[dict(name=name, cut=plane.cut_axis, edges=plane.edges) for name, plane in PLANES.items()], truth_colour=TRUTH_COLOUR, error_colours=ERROR_COLOURS,
-                          strip_colours=dict(truth='#9a9a9a', prediction=STRUCTURE_COLOURS[0], wrong=ERROR_COLOURS['missed']), palette=[to_hex(colormaps['magma'](n)) for n in range(256)])
+    known = dict(
+        prediction=_as_bits(scene, scene.prediction),
+        truth=_as_bits(scene, scene.truth),
+        errors=_as_bits(scene, scene.compared),
+    )
+    here = dict(
+        case=scene.examination.case_id,
+        notes=scene.notes,
+        sequences=sequences,
+        structures=[dict(name=name, colour=colour) for name, colour in zip(scene.structures, STRUCTURE_COLOURS)],
+        known=known,
+        layers=layers,
+        overlays=_overlays(scene),
+        counts=counts,
+    )
+    header = place | here | _looks()
     return header | dict(start=_start(header))
 
 # %% ../nbs/02_viewer.ipynb #11eb88a6
 def _masks(scene:Scene, kind:str) -> np.ndarray: # (S, I, J, K) yes/no, stored as RAS
     "The masks of all structures; blank where there is none."
-    there, blank = getattr(scene, kind), np.zeros(reorient(scene.examination.grid).shape, bool)
-    return np.array([reorient(there[name]).array > 0 if name in there else blank for name in scene.structures] or [blank])
+    there = getattr(scene, kind)
+    blank = np.zeros(reorient(scene.examination.grid).shape, bool)
+    masks = [reorient(there[name]).array > 0 if name in there else blank for name in scene.structures]
+    return np.array(masks or [blank])
 
-def _packed_layers(scene:Scene, masks:Mapping[str, np.ndarray], box:tuple[slice, ...], every:np.ndarray) -> dict[tuple[str, str], np.ndarray]: # by kind and name
+def _steps(volume:Volume, box:tuple[slice, ...], most:float) -> np.ndarray: # uint8, stored as RAS
+    "The part of a map that lies in a box, from 0 to 255."
+    share = reorient(volume).array[box]/most
+    return np.rint(255*np.nan_to_num(share).clip(0, 1)).astype(np.uint8)
+
+def _packed_layers(
+    scene:Scene,
+    masks:Mapping[str, np.ndarray], # (S, I, J, K) yes/no by kind, from `_masks`
+    box:tuple[slice, ...], # the part of them that is packed
+    every:np.ndarray, # (3,) voxels that are packed as one
+) -> dict[tuple[str, str], np.ndarray]: # (I, J, K) uint8 by kind and name
     "Masks with a bit per structure, and the maps."
-    bits = {(kind, ''): _bits(np.array([_largest(mask[box], every) for mask in masks[kind]])) for kind in masks if getattr(scene, kind)}
+    shown = {kind: some for kind, some in masks.items() if getattr(scene, kind)}
     if scene.compared and every.max() > 1: # what two blocks show doesn't tell whether their voxels differ
-        for kind, wrong in dict(missed=masks['truth'] & ~masks['prediction'], invented=masks['prediction'] & ~masks['truth']).items():
-            bits[kind, ''] = _bits(np.array([_largest(mask[box], every) for mask in wrong]))
-    def steps(volume:Volume, most:float) -> np.ndarray: return np.rint(255*np.nan_to_num(reorient(volume).array[box]/most).clip(0, 1)).astype(np.uint8)
-    return bits | {(kind, name): _largest(steps(volume, most), every) for kind, most in RANGES.items() for name, volume in getattr(scene, kind).items()}
+        shown['missed'] = masks['truth'] & ~masks['prediction']
+        shown['invented'] = masks['prediction'] & ~masks['truth']
+    layers = {}
+    for kind, some in shown.items():
+        blocks = [_largest(mask[box], every) for mask in some]
+        layers[kind, ''] = _bits(np.array(blocks))
+    for kind, most in RANGES.items():
+        for name, volume in getattr(scene, kind).items():
+            layers[kind, name] = _largest(_steps(volume, box, most), every)
+    return layers
 
+# %% ../nbs/02_viewer.ipynb #93ab5e0d
+def _sequence_layers(
+    upright:Mapping[str, Volume], # by name, stored as RAS
+    box:tuple[slice, ...], # the part of them that is packed
+    every:np.ndarray, # (3,) voxels that are packed as one
+) -> tuple[dict[tuple[str, str], np.ndarray], list[dict]]: # (I, J, K) uint8 by kind and name; their greys for the header
+    "Sequences as steps of grey; a block of voxels has their mean."
+    layers, greys = {}, []
+    for name, volume in upright.items():
+        steps, black, unit = grey_bytes(volume.array[box])
+        if every.max() > 1:
+            steps = np.rint(_blocks(steps, every).mean(axis=(1, 3, 5))).astype(np.uint8)
+        layers['sequence', name] = steps
+        greys.append(dict(name=name, black=black, unit=unit))
+    return layers, greys
+
+def _counts(
+    scene:Scene,
+    masks:Mapping[str, np.ndarray], # (S, I, J, K) yes/no by kind, from `_masks`
+    box:tuple[slice, ...], # the part of them that is packed
+    every:np.ndarray, # (3,) voxels that are packed as one
+) -> dict[str, list[dict[str, list[int]]]]:
+    "The counts of `slice_counts` by plane."
+    predicted, truth = (masks[kind][:, *box] for kind in ('prediction', 'truth'))
+    compared = [name in scene.compared for name in scene.structures] or [False]
+    counts = {}
+    for name, plane in PLANES.items():
+        axis = plane.cut_axis
+        counts[name] = slice_counts(predicted, truth, axis, every=int(every[axis]), compared=compared)
+    return counts
+
+# %% ../nbs/02_viewer.ipynb #3d84be62
 def pack_scene(
     scene:Scene,
     *,
@@ -189,106 +334,175 @@ def pack_scene(
 ) -> Packed:
     "Turn a scene into what a page gets of it."
     upright = {name: reorient(volume) for name, volume in scene.examination.sequences.items()}
-    grid, masks = next(iter(upright.values())), {kind: _masks(scene, kind) for kind in ('prediction', 'truth')}
-    box = bounding_box(np.any([*(volume.array != 0 for volume in upright.values()), *masks['prediction'], *masks['truth']], axis=0))
-    every = _thinning(tuple(side.stop - side.start for side in box), grid.spacing, most_voxels)
-    layers, sequences = {}, []
-    for name, volume in upright.items():
-        steps, black, unit = grey_bytes(volume.array[box])
-        layers['sequence', name] = np.rint(_blocks(steps, every).mean(axis=(1, 3, 5))).astype(np.uint8) if every.max() > 1 else steps
-        sequences.append(dict(name=name, black=black, unit=unit))
+    grid = next(iter(upright.values()))
+    masks = {kind: _masks(scene, kind) for kind in ('prediction', 'truth')}
+    heads = [volume.array != 0 for volume in upright.values()]
+    box = bounding_box(np.any([*heads, *masks['prediction'], *masks['truth']], axis=0))
+    size = tuple(side.stop - side.start for side in box)
+    every = _thinning(size, grid.spacing, most_voxels)
+    layers, greys = _sequence_layers(upright, box, every)
     layers |= _packed_layers(scene, masks, box, every)
-    counts = {name: slice_counts(*(masks[kind][:, *box] for kind in masks), plane.cut_axis, every=int(every[plane.cut_axis]), compared=[one in scene.compared for one in scene.structures] or [False]) for name, plane in PLANES.items()}
-    header = _header(scene, _place(grid, box, every, scene.examination.grid), sequences, [list(key) for key in layers], counts)
+    place = _place(grid, box, every, scene.examination.grid)
+    counts = _counts(scene, masks, box, every)
+    header = _header(scene, place, greys, [list(key) for key in layers], counts)
     return Packed(header, np.array(list(layers.values())))
 
 # %% ../nbs/02_viewer.ipynb #6b888d73
 View = Mapping[str, int|bool] # what is on the screen: the keys of a header's 'start'
 
 def _cut(packed:Packed, view:View) -> tuple[int, int]: # the axis, and the index of the packed slice on it
-    header, plane = packed.header, packed.header['planes'][view['plane']]
+    header = packed.header
+    plane = header['planes'][view['plane']]
     axis = plane['cut']
-    return axis, min(max((view[plane['name']] - header['origin'][axis])//header['every'][axis], 0), header['shape'][axis] - 1)
+    index = (view[plane['name']] - header['origin'][axis])//header['every'][axis]
+    last = header['shape'][axis] - 1
+    return axis, min(max(index, 0), last)
 
-def cut_layer(packed:Packed, view:View, layer:np.ndarray) -> np.ndarray: # (rows from the top, columns from the left)
+def cut_layer(
+    packed:Packed,
+    view:View,
+    layer:np.ndarray, # (I, J, K), one of the packed layers
+) -> np.ndarray: # (rows from the top, columns from the left)
     "The slice of a layer that is on the screen, turned as it is looked at."
     axis, index = _cut(packed, view)
     return np.take(layer, index, axis=axis)[::-1, ::-1].T
 
 def _numbers(packed:Packed, view:View) -> list[int]: # structures that are asked for
-    return list(range(len(packed.header['structures']))) if view['structure'] == 0 else [view['structure'] - 1]
+    if view['structure'] == 0:
+        return list(range(len(packed.header['structures'])))
+    return [view['structure'] - 1]
 
-def _marked(packed:Packed, view:View, kind:str, numbers:list[int]) -> np.ndarray: # (S, rows, columns) yes/no
+def _marked(
+    packed:Packed,
+    view:View,
+    kind:str, # of a layer with bits
+    numbers:list[int], # structures
+) -> np.ndarray: # (S, rows, columns) yes/no
     layer = cut_layer(packed, view, packed.layer(kind))
     return np.array([layer >> n & 1 for n in numbers], bool)
 
 # %% ../nbs/02_viewer.ipynb #184ce2e6
-def _colours(packed:Packed, view:View) -> np.ndarray: # (rows, columns, 4): red, green, blue in 0 … 255, and 1 where there is a colour
+def _paint(
+    covered:np.ndarray, # (rows, columns, 4), is changed
+    where:np.ndarray, # (rows, columns) yes/no
+    colour:str,
+) -> None:
+    "Cover a mask with a colour."
+    covered[where] = *np.multiply(to_rgb(colour), 255).round(), 1
+
+def _paint_errors(packed:Packed, view:View, covered:np.ndarray) -> None:
+    "Cover what the structures that are compared have in common and what they haven't."
+    header = packed.header
+    numbers = [n for n in _numbers(packed, view) if header['known']['errors'] >> n & 1]
+    predicted, truth = (_marked(packed, view, kind, numbers) for kind in ('prediction', 'truth'))
+    missed, invented = truth & ~predicted, predicted & ~truth
+    if ['missed', ''] in header['layers']: # blocks of voxels were packed as one
+        missed, invented = (_marked(packed, view, kind, numbers) for kind in ('missed', 'invented'))
+    for masks, name in ((predicted, 'agreed'), (invented, 'invented'), (missed, 'missed')):
+        _paint(covered, masks.any(axis=0), header['error_colours'][name])
+
+def _paint_map(
+    packed:Packed,
+    view:View,
+    overlay:str, # of `RANGES`
+    covered:np.ndarray, # (rows, columns, 4), is changed
+) -> None:
+    "Cover a slice with the largest value of a map among the structures that are asked for."
+    header = packed.header
+    there = [name for kind, name in header['layers'] if kind == overlay]
+    names = [header['structures'][n]['name'] for n in _numbers(packed, view)]
+    slices = [cut_layer(packed, view, packed.layer(overlay, name)) for name in names if name in there]
+    blank = np.zeros(covered.shape[:2], np.uint8)
+    most = np.max(slices or [blank], axis=0)
+    covered[..., :3] = np.rint(255*colormaps['magma'](most)[..., :3])
+    covered[..., 3] = most >= header['faintest']
+
+# %% ../nbs/02_viewer.ipynb #6ca4e903
+def _colours(packed:Packed, view:View) -> np.ndarray: # (rows, columns, 4): red, green, blue in 0 … 255; 1 if coloured
     "What covers the greys."
     header, numbers = packed.header, _numbers(packed, view)
     overlay = header['overlays'][view['overlay']]
     covered = np.zeros((*cut_layer(packed, view, packed.layers[0]).shape, 4))
-    def paint(where:np.ndarray, colour:str) -> None: covered[where] = *np.multiply(to_rgb(colour), 255).round(), 1
     if overlay in ('prediction', 'truth'):
-        for n, mask in zip(numbers, _marked(packed, view, overlay, numbers)): paint(mask, header['structures'][n]['colour'])
+        for n, mask in zip(numbers, _marked(packed, view, overlay, numbers)):
+            _paint(covered, mask, header['structures'][n]['colour'])
     elif overlay == 'errors':
-        numbers = [n for n in numbers if header['known']['errors'] >> n & 1]
-        predicted, truth = (_marked(packed, view, kind, numbers) for kind in ('prediction', 'truth'))
-        thinned = ['missed', ''] in header['layers']
-        missed, invented = (_marked(packed, view, kind, numbers) for kind in ('missed', 'invented')) if thinned else (truth & ~predicted, predicted & ~truth)
-        for masks, name in ((predicted, 'agreed'), (invented, 'invented'), (missed, 'missed')): paint(masks.any(axis=0), header['error_colours'][name])
+        _paint_errors(packed, view, covered)
     elif overlay in RANGES:
-        there = [name for kind, name in header['layers'] if kind == overlay]
-        most = np.max([cut_layer(packed, view, packed.layer(overlay, header['structures'][n]['name'])) for n in numbers if header['structures'][n]['name'] in there] or [np.zeros(covered.shape[:2], np.uint8)], axis=0)
-        covered[..., :3], covered[..., 3] = np.rint(255*colormaps['magma'](most)[..., :3]), most >= header['faintest']
+        _paint_map(packed, view, overlay, covered)
     return covered
 
 # %% ../nbs/02_viewer.ipynb #293ddca1
 def scene_picture(packed:Packed, view:View) -> np.ndarray: # (rows, columns, 3) uint8, a pixel per voxel
     "A slice with what covers it, as the script draws it."
     header = packed.header
-    grey = cut_layer(packed, view, packed.layer('sequence', header['sequences'][view['sequence']]['name'])).astype(float)
+    sequence = header['sequences'][view['sequence']]['name']
+    grey = cut_layer(packed, view, packed.layer('sequence', sequence)).astype(float)
     span = max(view['window'], 1)*header['white']/100
-    value = ((grey - (view['level']*header['white']/100 - span/2))*255/span).clip(0, 255)[..., None]
+    black = view['level']*header['white']/100 - span/2
+    value = ((grey - black)*255/span).clip(0, 255)[..., None]
     colours = _colours(packed, view)
     share = colours[..., 3:]*view['opacity']/100
-    return np.rint(value*(1 - share) + colours[..., :3]*share).clip(0, 255).astype(np.uint8)
+    mixed = value*(1 - share) + colours[..., :3]*share
+    return np.rint(mixed).clip(0, 255).astype(np.uint8)
 
 # %% ../nbs/02_viewer.ipynb #f4f30eca
 STRIP = 18 # pixels
 
-def _enlarged(array:np.ndarray, rows:int, columns:int) -> np.ndarray:
-    return array[np.ix_(*(((np.arange(n) + 0.5)*have/n).astype(int) for n, have in zip((rows, columns), array.shape)))]
+def _enlarged(array:np.ndarray, rows:int, columns:int) -> np.ndarray: # (rows, columns)
+    down, across = array.shape
+    row = ((np.arange(rows) + 0.5)*down/rows).astype(int)
+    column = ((np.arange(columns) + 0.5)*across/columns).astype(int)
+    return array[np.ix_(row, column)]
 
 def _draw_strip(draw:ImageDraw.ImageDraw, packed:Packed, view:View) -> None:
     "A column per slice: what is there, what was predicted, what is wrong."
-    header, (axis, index) = packed.header, _cut(packed, view)
-    count, slices, width = header['counts'][header['planes'][view['plane']]['name']][view['structure']], header['shape'][axis], header['width']
+    header = packed.header
+    axis, index = _cut(packed, view)
+    plane = header['planes'][view['plane']]['name']
+    count = header['counts'][plane][view['structure']]
+    slices, width = header['shape'][axis], header['width']
     for row, (kind, colour) in enumerate(header['strip_colours'].items()):
         most = max(count[kind])
+        top, bottom = row*STRIP/3 + 1, (row + 1)*STRIP/3 - 2
         for k, voxels in enumerate(count[kind]):
+            if not voxels:
+                continue
             strength = 0.35 + 0.65*voxels/max(most, 1)
-            if voxels: draw.rectangle([k*width/slices, row*STRIP/3 + 1, (k + 1)*width/slices, (row + 1)*STRIP/3 - 2], tuple(int(255*c*strength) for c in to_rgb(colour)))
+            dimmed = tuple(int(255*c*strength) for c in to_rgb(colour))
+            draw.rectangle([k*width/slices, top, (k + 1)*width/slices, bottom], dimmed)
     place = width*(index + 0.5)/slices
     draw.rectangle([place - 1, 0, place + 1, STRIP], '#ffffff')
 
+def _draw_outlines(large:np.ndarray, packed:Packed, view:View) -> None: # `large` (rows, columns, 3) is changed
+    "The borders of prediction and truth, two pixels wide."
+    header = packed.header
+    for kind in ('prediction', 'truth'):
+        if [kind, ''] not in header['layers']:
+            continue
+        for n in _numbers(packed, view):
+            mask = _enlarged(_marked(packed, view, kind, [n])[0], *large.shape[:2])
+            colour = header['structures'][n]['colour'] if kind == 'prediction' else header['truth_colour']
+            large[mask & ~binary_erosion(mask, iterations=2)] = np.multiply(to_rgb(colour), 255)
+
+# %% ../nbs/02_viewer.ipynb #b8d35c1a
 def scene_png(packed:Packed, view:View) -> bytes: # PNG
     "A slice as a picture, with outlines, sides and the strip of counts."
-    header, plane, slice_ = packed.header, packed.header['planes'][view['plane']], scene_picture(packed, view)
+    header, small = packed.header, scene_picture(packed, view)
+    plane, width = header['planes'][view['plane']], header['width']
     across, up = [axis for axis in range(3) if axis != plane['cut']]
-    columns, rows = (round(n*header['spacing'][axis]*header['scale']) for n, axis in zip(slice_.shape[1::-1], (across, up)))
-    large = np.stack([_enlarged(slice_[..., c], rows, columns) for c in range(3)], axis=2)
-    for kind in ('prediction', 'truth'):
-        if not view['outlines'] or [kind, ''] not in header['layers']: continue
-        for n in _numbers(packed, view):
-            mask = _enlarged(_marked(packed, view, kind, [n])[0], rows, columns)
-            large[mask & ~binary_erosion(mask, iterations=2)] = np.multiply(to_rgb(header['structures'][n]['colour'] if kind == 'prediction' else header['truth_colour']), 255)
-    left = (header['width'] - columns)//2
-    image = Image.new('RGB', (header['width'], rows + STRIP + 4))
-    image.paste(Image.fromarray(large), (left, STRIP + 4))
-    draw, middle = ImageDraw.Draw(image), STRIP + 4 + rows//2
+    columns = round(small.shape[1]*header['spacing'][across]*header['scale'])
+    rows = round(small.shape[0]*header['spacing'][up]*header['scale'])
+    large = np.stack([_enlarged(small[..., c], rows, columns) for c in range(3)], axis=2)
+    if view['outlines']:
+        _draw_outlines(large, packed, view)
+    image = Image.new('RGB', (width, rows + STRIP + 4))
+    image.paste(Image.fromarray(large), ((width - columns)//2, STRIP + 4))
+    draw = ImageDraw.Draw(image)
     _draw_strip(draw, packed, view)
-    for letter, place in zip(plane['edges'], ((12, middle), (header['width'] - 12, middle), (header['width']//2, STRIP + 16), (header['width']//2, rows + STRIP - 8))):
+    middle = STRIP + 4 + rows//2
+    places = (12, middle), (width - 12, middle), (width//2, STRIP + 16), (width//2, rows + STRIP - 8)
+    for letter, place in zip(plane['edges'], places):
         draw.text(place, letter, '#ffffff', anchor='mm', font_size=16)
     data = BytesIO()
     image.save(data, 'PNG', compress_level=1)
@@ -297,7 +511,16 @@ def scene_png(packed:Packed, view:View) -> bytes: # PNG
 # %% ../nbs/02_viewer.ipynb #631bc417
 @cache
 def _script() -> str:
-    return (files('mriseg')/'slices.js').read_text(encoding='utf-8').partition('export default')[0]
+    script = (files('mriseg')/'slices.js').read_text(encoding='utf-8')
+    return script.partition('export default')[0]
+
+def _in_fewer_greys(packed:Packed, shades:int) -> Packed:
+    "A packed scene whose sequences have fewer greys, so that they can be compressed."
+    count, step = len(packed.header['sequences']), 256//shades
+    greys = packed.layers[:count]
+    ends = (greys == 0) | (greys == 255) # black and white stay what they are
+    middles = np.where(ends, greys, greys//step*step + step//2).astype(np.uint8)
+    return replace(packed, layers=np.concatenate([middles, packed.layers[count:]]))
 
 def scene_html(
     packed:Packed,
@@ -305,11 +528,15 @@ def scene_html(
     shades:int=64, # of grey, a power of 2
 ) -> str:
     "A scene as a piece of HTML that can be looked through in any page."
-    count, step = len(packed.header['sequences']), 256//shades
-    greys = packed.layers[:count]
-    middles = np.where((greys == 0) | (greys == 255), greys, greys//step*step + step//2).astype(np.uint8) # black and white stay what they are
-    coarse = np.concatenate([middles, packed.layers[count:]])
-    picture, data = (b64encode(content).decode() for content in (scene_png(packed, packed.header['start']), zlib.compress(replace(packed, layers=coarse).to_bytes(), 9)))
-    return (f'<div class="mriseg-scene"><img alt="{escape(packed.header["case"])}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
-            f'<script>(() => {{ const root = document.currentScript.parentElement;\n{_script()}\n'
-            f'standalone(root, "{data}").catch(error => root.append(`This browser can\'t unpack the slices: ${{error}}`)); }})()</script></div>')
+    picture = b64encode(scene_png(packed, packed.header['start'])).decode()
+    coarse = _in_fewer_greys(packed, shades).to_bytes()
+    data = b64encode(zlib.compress(coarse, 9)).decode()
+    case = escape(packed.header['case'])
+    image = f'<img alt="{case}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
+    excuse = "error => root.append(`This browser can't unpack the slices: ${error}`)"
+    script = '\n'.join([
+        '(() => { const root = document.currentScript.parentElement;',
+        _script(),
+        f'standalone(root, "{data}").catch({excuse}); }})()',
+    ])
+    return f'<div class="mriseg-scene">{image}<script>{script}</script></div>'
