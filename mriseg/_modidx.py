@@ -145,6 +145,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                                    'mriseg.checkpoint.weights_hash': ('checkpoint.html#weights_hash', 'mriseg/checkpoint.py')},
             'mriseg.choose': { 'mriseg.choose.Choice': ('choose.html#choice', 'mriseg/choose.py'),
                                'mriseg.choose.Choice.__str__': ('choose.html#choice.__str__', 'mriseg/choose.py'),
+                               'mriseg.choose._best_rule': ('choose.html#_best_rule', 'mriseg/choose.py'),
+                               'mriseg.choose._scores_by_rule': ('choose.html#_scores_by_rule', 'mriseg/choose.py'),
                                'mriseg.choose._validation_examination': ('choose.html#_validation_examination', 'mriseg/choose.py'),
                                'mriseg.choose.choose_rule': ('choose.html#choose_rule', 'mriseg/choose.py'),
                                'mriseg.choose.dice_by_rule': ('choose.html#dice_by_rule', 'mriseg/choose.py')},
