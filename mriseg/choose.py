@@ -6,7 +6,7 @@
 __all__ = ['THRESHOLDS', 'MINIMUM_ML', 'WORTH_A_CHANGE', 'dice_by_rule', 'Choice', 'choose_rule']
 
 # %% ../nbs/13_choose.ipynb #4f911a03
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -20,7 +20,7 @@ from .fingerprint import fingerprints, recognised
 from .metrics import large_enough, numbered_pieces
 from .predict import predict_probabilities, present_sequences
 from .preprocess import structure_masks
-from .volume import Volume
+from .volume import Examination, Volume
 
 # %% ../nbs/13_choose.ipynb #dcfb1b38
 THRESHOLDS = tuple(n/20 for n in range(2, 19)) # 0.1 … 0.9
@@ -36,11 +36,14 @@ def dice_by_rule(
     pieces, volumes = numbered_pieces(Volume(probability.array >= threshold, probability.affine))
     right = np.cumsum(np.bincount(pieces[truth], minlength=len(volumes) + 1)[1:])
     marked = np.cumsum(np.bincount(pieces.ravel())[1:])
-    there, scores = int(np.count_nonzero(truth)), {}
+    there = int(np.count_nonzero(truth))
+    scores = {}
     for largest, minimum in product((False, True), minimums):
         count = int(large_enough(volumes, minimum).sum())
-        if largest: count = min(count, 1)
-        scores[largest, minimum] = float(2*right[count - 1]/(marked[count - 1] + there)) if count else float(not there)
+        if largest:
+            count = min(count, 1)
+        dice = 2*right[count - 1]/(marked[count - 1] + there) if count else not there
+        scores[largest, minimum] = float(dice)
     return scores
 
 # %% ../nbs/13_choose.ipynb #44709fe5
@@ -57,39 +60,71 @@ class Choice:
     cases: int
 
     def __str__(self):
-        rule = f"threshold {self.threshold:g}, {'only the largest piece' if self.keep_largest else 'all pieces'}" + (f' of {self.minimum_ml:g} mL and more' if self.minimum_ml else '')
-        return f"{rule}: mean Dice {self.dice:.3f} over {self.cases} {'cases that were' if self.cases > 1 else 'case that was'} put aside, {self.dice_before:.3f} before"
+        pieces = 'only the largest piece' if self.keep_largest else 'all pieces'
+        size = f' of {self.minimum_ml:g} mL and more' if self.minimum_ml else ''
+        cases = 'cases that were' if self.cases > 1 else 'case that was'
+        dice = f'mean Dice {self.dice:.3f} over {self.cases} {cases} put aside, {self.dice_before:.3f} before'
+        return f'threshold {self.threshold:g}, {pieces}{size}: {dice}'
 
-def _validation_examination(model:Model, case:Case): # read, and known to be one that was put aside
+# %% ../nbs/13_choose.ipynb #e57a03b9
+def _validation_examination(model:Model, case:Case) -> Examination: # with its label
+    "Read a case that was put aside when a model was trained; any other is refused."
     examination = read_case(case, present_sequences(model, case), needs_label=True)
     scans = fingerprints(examination.sequences.values())
     if not all(recognised(scans, model.scans('valid'))) or any(recognised(scans, model.scans('train'))):
-        raise ValueError(f"case {case.case_id} was not put aside when this model was trained; choose on the cases that were ({', '.join(model.facts.get('valid', {})) or 'there are none'}), for whatever is chosen on other cases spoils them for a test")
+        names = ', '.join(model.facts.get('valid', {})) or 'there are none'
+        told = f'case {case.case_id} was not put aside when this model was trained'
+        advice = f'choose on the cases that were ({names})'
+        raise ValueError(f'{told}; {advice}, for whatever is chosen on other cases spoils them for a test')
     return examination
 
+def _scores_by_rule(
+    probability:Volume, # of one structure in one case
+    truth:np.ndarray, # (I, J, K) yes/no
+    thresholds:Sequence[float],
+    minimums:Sequence[float], # mL
+) -> dict[tuple[float, bool, float], float]: # by threshold, largest piece only, and smallest volume
+    "What every rule would score."
+    scores = {}
+    for threshold in thresholds:
+        for rule, dice in dice_by_rule(probability, truth, threshold, minimums).items():
+            scores[(threshold, *rule)] = dice
+    return scores
+
 # %% ../nbs/13_choose.ipynb #720c6b0f
+def _best_rule(
+    mean:Mapping[tuple[float, bool, float], float], # Dice, by threshold, largest piece only, and smallest volume
+    own:tuple[float, bool, float], # the rule that the model has
+) -> tuple[float, bool, float]:
+    "The plainest of the best rules, if it is worth a change."
+    plainness = lambda rule: (rule[1], rule[2] > 0, abs(rule[0] - 0.5), rule[2])
+    highest = max(mean.values())
+    best = min((rule for rule, dice in mean.items() if dice >= highest - 0.001), key=plainness)
+    return own if mean[best] <= mean[own] + WORTH_A_CHANGE else best
+
+# %% ../nbs/13_choose.ipynb #b28e6f04
 def choose_rule(
     model:Model,
     cases:Sequence[Case], # labelled, and put aside when the model was trained
     *,
     device:torch.device|str|None=None, # None: the best there is
 ) -> tuple[Model, Choice]: # the same model with the rule that was chosen
-    "Find the threshold, the smallest piece and whether to keep the largest piece only, by mean Dice on validation cases."
+    "Find threshold, smallest piece and whether to keep the largest piece only, by mean Dice on validation cases."
     device = default_device(device)
-    if not cases: raise ValueError('there is no case to choose by; train with cases put aside')
-    found, thresholds, minimums = [], sorted({*THRESHOLDS, model.threshold}), sorted({*MINIMUM_ML, model.minimum_ml}) # the rule that it has is among them
+    if not cases:
+        raise ValueError('there is no case to choose by; train with cases put aside')
+    own = (model.threshold, model.keep_largest, model.minimum_ml) # is among those that are tried
+    thresholds, minimums = sorted({*THRESHOLDS, model.threshold}), sorted({*MINIMUM_ML, model.minimum_ml})
+    found = []
     for case in cases:
         examination = _validation_examination(model, case)
         probabilities = predict_probabilities(model, examination, device=device)
-        for (name, probability), truth in zip(probabilities.items(), structure_masks(examination.label, model.structures)):
-            scores = {threshold: dice_by_rule(probability, truth, threshold, minimums) for threshold in thresholds}
-            found.append({(threshold, *rule): dice for threshold, some in scores.items() for rule, dice in some.items()})
+        truths = structure_masks(examination.label, model.structures)
+        for probability, truth in zip(probabilities.values(), truths):
+            found.append(_scores_by_rule(probability, truth, thresholds, minimums))
     mean = {rule: float(np.mean([scores[rule] for scores in found])) for rule in found[0]}
-    own = (model.threshold, model.keep_largest, model.minimum_ml)
-    before = mean[own]
-    plainness = lambda rule: (rule[1], rule[2] > 0, abs(rule[0] - 0.5), rule[2])
-    best = min((rule for rule, dice in mean.items() if dice >= max(mean.values()) - 0.001), key=plainness)
-    if mean[best] <= before + WORTH_A_CHANGE: best = own
-    choice = Choice(*best, mean[best], before, len(cases))
-    facts = dict(model.facts, chosen=dict(cases=[case.case_id for case in cases], dice=choice.dice, dice_before=before))
-    return replace(model, threshold=choice.threshold, keep_largest=choice.keep_largest, minimum_ml=choice.minimum_ml, facts=facts), choice
+    best = _best_rule(mean, own)
+    choice = Choice(*best, mean[best], mean[own], len(cases))
+    chosen = dict(cases=[case.case_id for case in cases], dice=choice.dice, dice_before=choice.dice_before)
+    rule = dict(threshold=choice.threshold, keep_largest=choice.keep_largest, minimum_ml=choice.minimum_ml)
+    return replace(model, **rule, facts=dict(model.facts, chosen=chosen)), choice

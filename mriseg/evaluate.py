@@ -10,7 +10,7 @@ __all__ = ['BINS', 'WORTH_ASKING', 'LESION_ML', 'LEAST_FOUND', 'COLUMNS', 'HEADI
 
 # %% ../nbs/14_evaluate.ipynb #62439c24
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import combinations
 from pathlib import Path
@@ -27,15 +27,16 @@ from .fingerprint import fingerprints, recognised
 from .folders import keep_record, refuse_edited
 from .lesions import case_probability
 from .metrics import Comparison, Scores, compare_paired, overlap_scores, score_masks, summarise
-from .predict import predict_examination, present_sequences, result_name, write_masks
+from .predict import Prediction, predict_examination, present_sequences, result_name, write_masks
 from .preprocess import true_masks, z_score
 from .train import FLAIR_THRESHOLD
-from .volume import Examination
+from .volume import Examination, Volume
 
 # %% ../nbs/14_evaluate.ipynb #23e48f8b
 def flair_threshold_mask(examination:Examination) -> np.ndarray|None: # (I, J, K) yes/no; `None` without FLAIR
     "Everything that is bright on FLAIR."
-    if 'flair' not in examination.sequences: return None
+    if 'flair' not in examination.sequences:
+        return None
     return z_score(examination.sequences['flair'].array) > FLAIR_THRESHOLD
 
 # %% ../nbs/14_evaluate.ipynb #6a75e45b
@@ -71,11 +72,16 @@ class ScoreRow(Scores):
     bins: tuple[tuple[int, float, int], ...] = field(default=(), repr=False, compare=False) # see `calibration_bins`
 
     @property
-    def missed(self) -> bool: return self.truth_ml > 0 and self.sensitivity < LEAST_FOUND
+    def missed(self) -> bool:
+        return self.truth_ml > 0 and self.sensitivity < LEAST_FOUND
 
-def _seen(model:Model, examination:Examination) -> str:
+def _seen(model:Model, examination:Examination) -> str: # see `ScoreRow`
+    "In which part of the training of a model a scan was."
     own = fingerprints(examination.sequences.values(), examination.label)
-    return next((part for part in ('train', 'valid') if any(recognised(own, model.scans(part)))), '')
+    for part in ('train', 'valid'):
+        if any(recognised(own, model.scans(part))):
+            return part
+    return ''
 
 # %% ../nbs/14_evaluate.ipynb #b61acdaf
 def _refuse_edited_masks(model:Model, case:Case, folder:Path) -> None:
@@ -86,6 +92,43 @@ def _refuse_edited_masks(model:Model, case:Case, folder:Path) -> None:
     except ValueError as error:
         raise ValueError(f'case {case.case_id}: {error}') from None
 
+def _read_labelled(model:Model, case:Case) -> Examination:
+    "Read the label of a case, the sequences that a model takes, and FLAIR, if it can be read."
+    present = present_sequences(model, case)
+    if 'flair' not in case.sequences or 'flair' in present:
+        return read_case(case, present, needs_label=True)
+    try:
+        return read_case(case, (*present, 'flair'), needs_label=True)
+    except ValueError:
+        return read_case(case, present, needs_label=True) # FLAIR was wanted for the comparison only
+
+# %% ../nbs/14_evaluate.ipynb #2d9c47ae
+def _score_structure(
+    prediction:Prediction,
+    structure:str,
+    truth:Volume, # yes/no
+    bright:np.ndarray|None, # see `flair_threshold_mask`
+    seen:str, # see `ScoreRow`
+) -> ScoreRow:
+    "Score one structure of a prediction."
+    mask, probability = prediction.masks[structure], prediction.probabilities[structure]
+    scores = score_masks(mask, truth, minimum_ml=LESION_ML)
+    blank_dice, *_ = overlap_scores(np.zeros_like(truth.array), truth.array)
+    flair_dice = math.nan if bright is None else overlap_scores(bright, truth.array)[0]
+    return ScoreRow(
+        **asdict(scores),
+        case=prediction.case_id,
+        structure=structure,
+        case_probability=case_probability(probability),
+        blank_dice=blank_dice,
+        flair_threshold_dice=flair_dice,
+        seen=seen,
+        missing=' '.join(prediction.missing),
+        note=' '.join(prediction.notes),
+        bins=calibration_bins(probability.array, truth.array),
+    )
+
+# %% ../nbs/14_evaluate.ipynb #c81f5a36
 def evaluate_case(
     model:Model,
     case:Case, # with a label
@@ -95,54 +138,91 @@ def evaluate_case(
 ) -> list[ScoreRow]: # one per structure
     "Predict a case and score each structure on the whole volume, on the case's own grid."
     device = default_device(device)
-    if folder: _refuse_edited_masks(model, case, Path(folder))
-    present = present_sequences(model, case)
-    wanted = (*present, *(['flair'] if 'flair' in case.sequences and 'flair' not in present else []))
-    try: examination = read_case(case, wanted, needs_label=True)
-    except ValueError:
-        if wanted == present: raise
-        examination = read_case(case, present, needs_label=True) # FLAIR was wanted for the comparison only
+    if folder:
+        _refuse_edited_masks(model, case, Path(folder))
+    examination = _read_labelled(model, case)
     truth = true_masks(examination, model.structures)
     prediction = predict_examination(model, examination, device=device)
-    if folder: write_masks(prediction, folder)
-    bright, seen, rows = flair_threshold_mask(examination), _seen(model, examination), []
-    for name, mask in prediction.masks.items():
-        scores, probability, true = score_masks(mask, truth[name], minimum_ml=LESION_ML), prediction.probabilities[name], truth[name].array
-        trivial = [overlap_scores(m, true)[0] if m is not None else math.nan for m in (np.zeros_like(true), bright)]
-        rows.append(ScoreRow(**asdict(scores), case=case.case_id, structure=name, case_probability=case_probability(probability), blank_dice=trivial[0], flair_threshold_dice=trivial[1],
-                             seen=seen, missing=' '.join(prediction.missing), note=' '.join(prediction.notes), bins=calibration_bins(probability.array, true)))
-    return rows
+    if folder:
+        write_masks(prediction, folder)
+    bright, seen = flair_threshold_mask(examination), _seen(model, examination)
+    return [_score_structure(prediction, name, truth[name], bright, seen) for name in prediction.masks]
 
 # %% ../nbs/14_evaluate.ipynb #afec27f2
-COLUMNS = ('case', 'structure', *(one.name for one in fields(ScoreRow) if one.name not in ('case', 'structure', 'note', 'bins')))
+COLUMNS = (
+    'case',
+    'structure',
+    *(one.name for one in fields(ScoreRow) if one.name not in ('case', 'structure', 'note', 'bins')),
+)
+
+def _cell(value:float|int|str) -> float|int|str:
+    "A value as it stands in the table: what is undefined is left empty."
+    if not isinstance(value, float):
+        return value
+    return '' if math.isnan(value) else f'{value:.9g}'
 
 def write_scores(path:Path, rows:Sequence[ScoreRow]) -> None:
     "Write the rows as CSV; what is undefined is left empty."
-    cell = lambda value: value if not isinstance(value, float) else '' if math.isnan(value) else f'{value:.9g}'
-    write_csv(path, [COLUMNS, *([cell(getattr(row, name)) for name in COLUMNS] for row in rows)])
+    table = [[_cell(getattr(row, name)) for name in COLUMNS] for row in rows]
+    write_csv(path, [COLUMNS, *table])
+
+# %% ../nbs/14_evaluate.ipynb #5e02b7d4
+def _row_of(line:Mapping[str, str]) -> ScoreRow: # a line of the table, by column
+    "A row as the table tells it; an empty number is undefined."
+    kinds, values = {one.name: one.type for one in fields(ScoreRow)}, {}
+    for name in COLUMNS:
+        text = line[name]
+        values[name] = text if kinds[name] is str else kinds[name](text or 'nan')
+    return ScoreRow(**values)
 
 def read_scores(path:Path) -> list[ScoreRow]: # without what isn't in the table
     "Read what `write_scores` wrote."
-    if not Path(path).is_file(): raise FileNotFoundError(f'there is no {path}; give the folder that mriseg evaluate wrote')
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no {path}; give the folder that mriseg evaluate wrote')
     table = read_rows(path)
-    kind = {one.name: one.type for one in fields(ScoreRow)}
-    value = lambda name, text: text if kind[name] is str else kind[name](text or 'nan')
-    try: return [ScoreRow(**{name: value(name, line[name]) for name in COLUMNS}) for line in table]
-    except (KeyError, ValueError, TypeError) as error: raise ValueError(f'{path} is no table of scores of this version of mriseg ({error}); run mriseg evaluate again') from None
+    try:
+        return [_row_of(line) for line in table]
+    except (KeyError, ValueError, TypeError) as error:
+        told = f'{path} is no table of scores of this version of mriseg ({error}); run mriseg evaluate again'
+        raise ValueError(told) from None
+
+def _badness(row:ScoreRow) -> tuple[bool, bool, float, float]: # the smallest first
+    "What the rows are sorted by."
+    undefined = math.isnan(row.dice)
+    dice = 1 if undefined else row.dice
+    return not row.missed, undefined, dice, -max(row.truth_ml, row.predicted_ml)
 
 def worst_first(rows:Sequence[ScoreRow]) -> list[ScoreRow]:
-    "Missed cases, then wrongly marked ones, then by Dice; those without the structure in which nothing was marked come last."
-    return sorted(rows, key=lambda row: (not row.missed, math.isnan(row.dice), row.dice if not math.isnan(row.dice) else 1, -max(row.truth_ml, row.predicted_ml)))
+    "Missed cases, then wrongly marked ones, then by Dice; those in which rightly nothing was marked come last."
+    return sorted(rows, key=_badness)
 
 # %% ../nbs/14_evaluate.ipynb #7cccd2c4
-HEADINGS = dict(dice='Dice', sensitivity='sens.', precision='prec.', hd95_mm='HD95 mm', surface_mm='mean mm', truth_ml='true mL', volume_error_ml='error mL', flair_threshold_dice='FLAIR>')
+HEADINGS = dict(
+    dice='Dice',
+    sensitivity='sens.',
+    precision='prec.',
+    hd95_mm='HD95 mm',
+    surface_mm='mean mm',
+    truth_ml='true mL',
+    volume_error_ml='error mL',
+    flair_threshold_dice='FLAIR>',
+)
+
+def _table_number(row:ScoreRow, name:str) -> str:
+    "A score as wide as its heading: a length or volume with one digit, a share with three."
+    width = max(len(HEADINGS[name]), 6)
+    digits = 1 if name.endswith(('mm', 'ml')) else 3
+    return f'{getattr(row, name):{width}.{digits}f}'
 
 def _table_lines(rows:Sequence[ScoreRow]) -> list[str]:
-    width, wide = max(len(row.case) for row in rows), lambda title: max(len(title), 6)
-    lines = [f"{'case':{width}} {'structure':14} " + ' '.join(f'{title:>{wide(title)}}' for title in HEADINGS.values()) + '  lesions found, missed, false  seen']
+    "The rows below their headings, structure by structure."
+    width = max(len(row.case) for row in rows)
+    headings = ' '.join(f'{title:>{max(len(title), 6)}}' for title in HEADINGS.values())
+    lines = [f"{'case':{width}} {'structure':14} {headings}  lesions found, missed, false  seen"]
     for row in sorted(worst_first(rows), key=lambda row: row.structure):
-        numbers = ' '.join(f'{getattr(row, name):{wide(title)}.{1 if name.endswith(("mm", "ml")) else 3}f}' for name, title in HEADINGS.items())
-        lines.append(f'{row.case:{width}} {row.structure:14} {numbers}  {row.lesions_found:13d}, {row.lesions_missed:6d}, {row.lesions_false:5d}  {row.seen}')
+        numbers = ' '.join(_table_number(row, name) for name in HEADINGS)
+        lesions = f'{row.lesions_found:13d}, {row.lesions_missed:6d}, {row.lesions_false:5d}'
+        lines.append(f'{row.case:{width}} {row.structure:14} {numbers}  {lesions}  {row.seen}')
     return lines
 
 # %% ../nbs/14_evaluate.ipynb #3d5bb848
@@ -151,88 +231,191 @@ def healthy_line(
 ) -> str: # '' if every case has the structure
     "In how many of the cases without a structure nothing was marked, with the 95 % interval of Wilson (1927)."
     healthy = [row for row in rows if not row.truth_ml]
-    if not healthy: return ''
+    if not healthy:
+        return ''
     right = sum(not row.predicted_ml for row in healthy)
     interval = binomtest(right, len(healthy)).proportion_ci(method='wilson')
     most = max(row.predicted_ml for row in healthy)
-    return f"of {len(healthy)} cases without it, nothing was marked in {right} ({100*right/len(healthy):.0f} %, interval {100*interval.low:.0f} to {100*interval.high:.0f} %)" + (f'; at most {most:.{1 if most >= 0.05 else 4}f} mL were' if most else '')
+    share = f'{100*right/len(healthy):.0f} %, interval {100*interval.low:.0f} to {100*interval.high:.0f} %'
+    told = f'of {len(healthy)} cases without it, nothing was marked in {right} ({share})'
+    if not most:
+        return told
+    digits = 1 if most >= 0.05 else 4
+    return f'{told}; at most {most:.{digits}f} mL were'
 
 # %% ../nbs/14_evaluate.ipynb #066e596d
+def _three(names:Sequence[str]) -> str:
+    "The first three of some names."
+    more = ', …' if len(names) > 3 else ''
+    return f"{', '.join(names[:3])}{more}"
+
+def _note_missed(rows:Sequence[ScoreRow]) -> str: # '' if there is nothing to say, here and below
+    "Which cases were missed."
+    missed = [f'{row.case} ({row.structure})' for row in worst_first(rows) if row.missed]
+    told = 'in each of them there is something, and less than a hundredth of it was found'
+    return f'MISSED: {len(missed)} of these: {_three(missed)}; {told}' if missed else ''
+
+def _note_lacking(rows:Sequence[ScoreRow]) -> str:
+    "Which sequences were missing."
+    lacking = {row.case for row in rows if row.missing}
+    names = ', '.join(sorted({row.missing for row in rows if row.missing}))
+    told = f'{len(lacking)} of these cases lack sequences that the model takes ({names}); it did without them'
+    return f'NOTE: {told}' if lacking else ''
+
+def _note_places(rows:Sequence[ScoreRow]) -> str:
+    "Which cases may be shown at two places."
+    noted = {row.case: row.note for row in rows if row.note}
+    if not noted:
+        return ''
+    case, note = next(iter(noted.items()))
+    return f'NOTE: {len(noted)} of these cases ({_three(list(noted))}) may be shown at two places: in {case}, {note}'
+
+# %% ../nbs/14_evaluate.ipynb #93e1b04f
+def _note_seen(
+    rows:Sequence[ScoreRow],
+    part:str, # of the training, see `ScoreRow.seen`
+    says:str, # what the training did with it
+    worse:str, # how much
+) -> str:
+    "Which scans were seen in training."
+    seen = sorted({row.case for row in rows if row.seen == part})
+    told = f'{says} {len(seen)} of these cases ({_three(seen)}); on new patients it will do {worse}'
+    return f'NOTE: {told}' if seen else ''
+
 def notes(rows:Sequence[ScoreRow]) -> list[str]:
-    "What one must know to believe the scores: missed cases, missing sequences, images at two places, scans that were seen in training."
-    told = []
-    some = lambda ids: f"{', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}"
-    if missed := [f'{row.case} ({row.structure})' for row in worst_first(rows) if row.missed]: told.append(f'MISSED: {len(missed)} of these: {some(missed)}; in each of them there is something, and less than a hundredth of it was found')
-    if lacking := sorted({row.case for row in rows if row.missing}): told.append(f"NOTE: {len(lacking)} of these cases lack sequences that the model takes ({', '.join(sorted({row.missing for row in rows if row.missing}))}); it did without them")
-    if noted := {row.case: row.note for row in rows if row.note}:
-        case, note = next(iter(noted.items()))
-        told.append(f'NOTE: {len(noted)} of these cases ({some(list(noted))}) may be shown at two places: in {case}, {note}')
-    for part, says in dict(train='the model was trained on', valid='the model was chosen by').items():
-        seen = sorted({row.case for row in rows if row.seen == part})
-        if seen: told.append(f"NOTE: {says} {len(seen)} of these cases ({some(seen)}); on new patients it will do {'worse' if part == 'train' else 'a little worse'}")
-    return told
+    "What one must know to believe the scores: missed cases, missing sequences, two places, scans seen in training."
+    told = [
+        _note_missed(rows),
+        _note_lacking(rows),
+        _note_places(rows),
+        _note_seen(rows, 'train', 'the model was trained on', 'worse'),
+        _note_seen(rows, 'valid', 'the model was chosen by', 'a little worse'),
+    ]
+    return [note for note in told if note]
+
+# %% ../nbs/14_evaluate.ipynb #40c6d9f1
+def _summary_lines(
+    structure:str,
+    rows:Sequence[ScoreRow], # of that structure
+) -> list[str]:
+    "Dice of model and trivial answers and distances, over the cases that have a structure; lesions, over all."
+    titles = {
+        'dice': 'Dice of the model',
+        'blank_dice': 'Dice of the blank',
+        'flair_threshold_dice': 'Dice of the FLAIR threshold',
+        'hd95_mm': 'HD95 in mm',
+        'penalised_hd95_mm': 'HD95 in mm, penalised',
+        'surface_mm': 'mean surface distance in mm',
+    }
+    there = [row for row in rows if row.truth_ml]
+    lines = [f'{title}: {summarise([getattr(row, name) for row in there])}' for name, title in titles.items()]
+    found, missed = sum(row.lesions_found for row in rows), sum(row.lesions_missed for row in rows)
+    false = sum(row.lesions_false for row in rows)
+    lines.append(f'lesions: {found} found, {missed} missed, {false} false')
+    if healthy := healthy_line(rows):
+        lines.append(healthy)
+    return [f'{structure}: {line}' for line in lines]
 
 def score_table(rows:Sequence[ScoreRow]) -> str: # lines to print
-    "The rows as text, worst first, with a summary below: each structure's Dice over the cases that have it, for model and trivial answers alike."
+    "The rows as text, worst first, and below them each structure's scores over the cases that have it, and the notes."
     lines = _table_lines(rows)
     for structure in dict.fromkeys(row.structure for row in rows):
-        ours = [row for row in rows if row.structure == structure]
-        there = [row for row in ours if row.truth_ml]
-        for title, name in dict(model='dice', blank='blank_dice', **{'FLAIR threshold': 'flair_threshold_dice'}).items():
-            lines.append(f'{structure}: Dice of the {title}: {summarise([getattr(row, name) for row in there])}')
-        for title, name in {'HD95 in mm': 'hd95_mm', 'HD95 in mm, penalised': 'penalised_hd95_mm', 'mean surface distance in mm': 'surface_mm'}.items():
-            lines.append(f'{structure}: {title}: {summarise([getattr(row, name) for row in there])}')
-        lines.append(f'{structure}: lesions: {sum(row.lesions_found for row in ours)} found, {sum(row.lesions_missed for row in ours)} missed, {sum(row.lesions_false for row in ours)} false')
-        if healthy := healthy_line(ours): lines.append(f'{structure}: {healthy}')
+        lines += _summary_lines(structure, [row for row in rows if row.structure == structure])
     return '\n'.join([*lines, *notes(rows)])
 
 # %% ../nbs/14_evaluate.ipynb #f73a4551
-COMPARED = dict(dice='Dice', sensitivity='sensitivity', precision='precision', hd95_mm='HD95 in mm', penalised_hd95_mm='HD95 in mm, penalised', surface_mm='mean surface distance in mm')
+COMPARED = dict(
+    dice='Dice',
+    sensitivity='sensitivity',
+    precision='precision',
+    hd95_mm='HD95 in mm',
+    penalised_hd95_mm='HD95 in mm, penalised',
+    surface_mm='mean surface distance in mm',
+)
 
 def _by_case(rows:Sequence[ScoreRow]) -> dict[tuple[str, str], ScoreRow]: # by structure and case
+    "The rows of a table by what they are of."
     found = {(row.structure, row.case): row for row in rows}
-    if len(found) < len(rows): raise ValueError('a table holds some case twice, so nobody can say which of its scores counts; run mriseg evaluate again')
+    if len(found) < len(rows):
+        told = 'a table holds some case twice, so nobody can say which of its scores counts'
+        raise ValueError(f'{told}; run mriseg evaluate again')
     return found
 
+def _refuse_other_labels(structure:str, case:str, first:ScoreRow, second:ScoreRow) -> None:
+    "Two scores of a case can be compared only if they were made with the same label."
+    one, other = first.truth_ml, second.truth_ml
+    if abs(one - other) > 1e-4:
+        told = f'the {structure} measures {one:.3f} mL in one table and {other:.3f} mL in the other'
+        raise ValueError(f'case {case}: {told}, so the labels differ; score both models again')
+
+# %% ../nbs/14_evaluate.ipynb #a93d5c02
 def compare_scores(
     first:Sequence[ScoreRow], # of one model
     second:Sequence[ScoreRow], # of another
 ) -> dict[tuple[str, str], Comparison]: # by structure and score
-    "Compare the scores of two models over the cases that both were scored on and in which there is something to find."
-    ours, theirs = (_by_case(rows) for rows in (first, second))
+    "Compare two models over the cases that both were scored on and in which there is something to find."
+    ours, theirs = _by_case(first), _by_case(second)
     shared = [key for key in ours if key in theirs]
-    if not shared: raise ValueError('the two tables have no case and structure in common, so there is nothing to compare; score both models on the same cases')
+    if not shared:
+        told = 'the two tables have no case and structure in common, so there is nothing to compare'
+        raise ValueError(f'{told}; score both models on the same cases')
     for structure, case in shared:
-        volumes = ours[structure, case].truth_ml, theirs[structure, case].truth_ml
-        if abs(volumes[0] - volumes[1]) > 1e-4: raise ValueError(f'case {case}: the {structure} measures {volumes[0]:.3f} mL in one table and {volumes[1]:.3f} mL in the other, so the labels differ; score both models again')
-    there = {structure: [case for s, case in shared if s == structure and ours[s, case].truth_ml] for structure in dict.fromkeys(s for s, _ in shared)}
-    return {(structure, name): compare_paired(*([getattr(rows[structure, case], name) for case in cases] for rows in (ours, theirs)))
-            for structure, cases in there.items() if cases for name in COMPARED}
+        _refuse_other_labels(structure, case, ours[structure, case], theirs[structure, case])
+    compared = {}
+    for structure in dict.fromkeys(structure for structure, _ in shared):
+        there = [key for key in shared if key[0] == structure and ours[key].truth_ml]
+        for name in COMPARED if there else ():
+            before = [getattr(ours[key], name) for key in there]
+            after = [getattr(theirs[key], name) for key in there]
+            compared[structure, name] = compare_paired(before, after)
+    return compared
 
 # %% ../nbs/14_evaluate.ipynb #fc7543a4
+def _compared_healthy(
+    structure:str,
+    ours:Mapping[tuple[str, str], ScoreRow], # by structure and case
+    theirs:Mapping[tuple[str, str], ScoreRow],
+) -> list[str]: # at most one line
+    "In how many of the cases without a structure each of two models marked nothing."
+    healthy = [key for key in ours if key in theirs and key[0] == structure and not ours[key].truth_ml]
+    if not healthy:
+        return []
+    first, second = (sum(not rows[key].predicted_ml for key in healthy) for rows in (ours, theirs))
+    told = f'nothing was marked in {first} by the first and in {second} by the second'
+    return [f'{structure}: of {len(healthy)} cases without it, {told}']
+
 def comparison_table(first:Sequence[ScoreRow], second:Sequence[ScoreRow]) -> str: # lines to print
     "Two tables of scores, compared: the second minus the first."
     ours, theirs = _by_case(first), _by_case(second)
-    better = lambda name: 'lower is better' if name.endswith('mm') else 'higher is better'
-    lines = [f'{structure}: {COMPARED[name]} ({better(name)}): {compared}' for (structure, name), compared in compare_scores(first, second).items()]
+    lines = []
+    for (structure, name), compared in compare_scores(first, second).items():
+        better = 'lower' if name.endswith('mm') else 'higher'
+        lines.append(f'{structure}: {COMPARED[name]} ({better} is better): {compared}')
     for structure in dict.fromkeys(structure for structure, _ in ours):
-        healthy = [key for key in ours if key in theirs and key[0] == structure and not ours[key].truth_ml]
-        if healthy: lines.append(f'{structure}: of {len(healthy)} cases without it, nothing was marked in {sum(not ours[key].predicted_ml for key in healthy)} by the first and in {sum(not theirs[key].predicted_ml for key in healthy)} by the second')
-    if apart := ours.keys() ^ theirs.keys(): lines.append(f'NOTE: {len(apart)} rows are only in one of the two tables and were left out')
-    return '\n'.join([*lines, *(f'{which} model: {note}' for which, rows, others in (('first', ours, theirs), ('second', theirs, ours)) for note in notes([row for key, row in rows.items() if key in others]) if note.startswith('NOTE'))])
+        lines += _compared_healthy(structure, ours, theirs)
+    if apart := ours.keys() ^ theirs.keys():
+        lines.append(f'NOTE: {len(apart)} rows are only in one of the two tables and were left out')
+    for which, rows, others in (('first', ours, theirs), ('second', theirs, ours)):
+        shared = [row for key, row in rows.items() if key in others]
+        lines += [f'{which} model: {note}' for note in notes(shared) if note.startswith('NOTE')]
+    return '\n'.join(lines)
 
 # %% ../nbs/14_evaluate.ipynb #ce5d7bc3
 def refuse_subsets(model:Model, cases:Sequence[Case]) -> None:
     "Refuse what can't be scored with every part of its sequences, before an hour is spent."
     if not model.any_sequences:
-        raise ValueError(f"this model takes {', '.join(model.sequences)} and can't do without any of them; train one with sequence_dropout=0.5")
+        told = f"this model takes {', '.join(model.sequences)} and can't do without any of them"
+        raise ValueError(f'{told}; train one with sequence_dropout=0.5')
     for case in cases:
-        if lacking := [name for name in model.sequences if name not in case.sequences]:
-            told = f"case {case.case_id} has no {', '.join(lacking)}; all sequences of the model are needed to compare its parts"
-            raise ValueError(f'{told}: leave the case out')
+        lacking = [name for name in model.sequences if name not in case.sequences]
+        if lacking:
+            told = f"case {case.case_id} has no {', '.join(lacking)}"
+            needed = 'all sequences of the model are needed to compare its parts'
+            raise ValueError(f'{told}; {needed}: leave the case out')
         if not case.label:
             raise ValueError(f'case {case.case_id} has no label to score against; leave the case out')
 
+# %% ../nbs/14_evaluate.ipynb #6a8fd310
 def score_subsets(
     model:Model, # trained with sequence dropout
     cases:Sequence[Case], # labelled, with all sequences of the model
@@ -245,18 +428,24 @@ def score_subsets(
     scores = {}
     for count in range(1, len(model.sequences) + 1):
         for part in combinations(model.sequences, count):
-            only = [replace(case, sequences={name: case.sequences[name] for name in part}) for case in cases]
-            scores[part] = [row for case in only for row in evaluate_case(model, case, device=device)]
+            scores[part] = []
+            for case in cases:
+                only = replace(case, sequences={name: case.sequences[name] for name in part})
+                scores[part] += evaluate_case(model, only, device=device)
     return scores
 
+# %% ../nbs/14_evaluate.ipynb #47d90be3
 def subset_table(scores:dict[tuple[str, ...], Sequence[ScoreRow]]) -> str: # lines to print
     "A line per part of the sequences: mean Dice of each structure, and Dice of every case."
     width = max(len('+'.join(part)) for part in scores)
-    lines = []
+    lines = [f"{'sequences':{width}} {'structure':14} {'Dice':>6}"]
     for part, rows in scores.items():
         for structure in dict.fromkeys(row.structure for row in rows):
             ours = [row for row in rows if row.structure == structure]
-            dice, healthy = [row.dice for row in ours if row.truth_ml], healthy_line(ours)
-            lines.append(f"{'+'.join(part):{width}} {structure:14} {summarise(dice).mean:6.3f}  ({' '.join(f'{d:.3f}' for d in dice)})" + (f'; {healthy}' if healthy else ''))
+            dice = [row.dice for row in ours if row.truth_ml]
+            each = ' '.join(f'{value:.3f}' for value in dice)
+            told = f"{'+'.join(part):{width}} {structure:14} {summarise(dice).mean:6.3f}  ({each})"
+            healthy = healthy_line(ours)
+            lines.append(f'{told}; {healthy}' if healthy else told)
     everything = max(scores, key=len)
-    return '\n'.join([f"{'sequences':{width}} {'structure':14} {'Dice':>6}", *lines, *notes(scores[everything])])
+    return '\n'.join([*lines, *notes(scores[everything])])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from nibabel.orientations import io_orientation
 from scipy import ndimage
@@ -21,15 +22,21 @@ from .show import blank_figure, draw_slice, grey_window
 from .volume import Examination, Volume, bounding_box, reorient, same_grid
 
 # %% ../nbs/13_lesions.ipynb #e9188493
+def _ends_of_head(volume:Volume) -> np.ndarray: # the first and the last voxel, from the left, stored as RAS
+    "From where to where a head reaches from left to right."
+    array = reorient(volume).array
+    sample = np.abs(array[::3, ::3, ::3]).ravel()
+    tissue = array != 0
+    if sample.any():
+        tissue = np.abs(array) > 0.1*np.percentile(sample[sample > 0], 99)
+    profile = tissue.sum(axis=(1, 2))
+    if not profile.any():
+        return np.array([0, len(profile) - 1])
+    return np.flatnonzero(profile > 0.02*profile.max())[[0, -1]]
+
 def midline(examination:Examination) -> float: # voxels from the left end of the grid, stored as RAS
     "Where the middle of the head lies between left and right."
-    ends = []
-    for volume in examination.sequences.values():
-        array = reorient(volume).array
-        sample = np.abs(array[::3, ::3, ::3]).ravel()
-        tissue = np.abs(array) > 0.1*np.percentile(sample[sample > 0], 99) if sample.any() else array != 0
-        profile = tissue.sum(axis=(1, 2))
-        ends.append(np.flatnonzero(profile > 0.02*profile.max())[[0, -1]] if profile.any() else np.array([0, len(profile) - 1]))
+    ends = [_ends_of_head(volume) for volume in examination.sequences.values()]
     return float(np.mean(np.median(ends, axis=0)))
 
 # %% ../nbs/13_lesions.ipynb #e02b7063
@@ -45,12 +52,39 @@ class Lesion:
     mean_probability: float # NaN if none was given
     highest_probability: float
 
-def _extents(voxels:Sequence[np.ndarray], number:np.ndarray, numbers:np.ndarray, mask:Volume) -> np.ndarray: # (pieces, 3) mm
-    own = [(ndimage.maximum(along, number, numbers) - ndimage.minimum(along, number, numbers) + 1)*mm for along, mm in zip(voxels, mask.spacing)]
+def _side(mm:float) -> str: # mm to the right of the middle
+    "On which side a lesion lies."
+    if abs(mm) <= 5:
+        return 'midline'
+    return 'right' if mm > 0 else 'left'
+
+# %% ../nbs/13_lesions.ipynb #91c7fa38
+def _extents(
+    voxels:Sequence[np.ndarray], # of all pieces, along I, J and K
+    number:np.ndarray, # of the piece that each voxel belongs to
+    numbers:np.ndarray, # of the pieces
+    mask:Volume,
+) -> np.ndarray: # (pieces, 3) mm, from left to right, back to front and bottom to top
+    "How large the box around each piece is."
+    own = []
+    for along, mm in zip(voxels, mask.spacing):
+        first, last = ndimage.minimum(along, number, numbers), ndimage.maximum(along, number, numbers)
+        own.append((last - first + 1)*mm)
     return np.stack(own, axis=1)[:, io_orientation(mask.affine)[:, 0].argsort()] # from the file's axes to the patient's
 
-def _side(mm:float) -> str: return 'midline' if abs(mm) <= 5 else 'right' if mm > 0 else 'left'
+def _certainty(
+    probability:Volume|None,
+    voxels:Sequence[np.ndarray], # of all pieces, along I, J and K
+    number:np.ndarray, # of the piece that each voxel belongs to
+    numbers:np.ndarray, # of the pieces
+) -> Sequence[np.ndarray]: # (2, pieces)
+    "Mean and highest probability of each piece; NaN if there is none."
+    if probability is None:
+        return np.full((2, len(numbers)), np.nan)
+    values = probability.array[tuple(voxels)]
+    return [measure(values, number, numbers) for measure in (ndimage.mean, ndimage.maximum)]
 
+# %% ../nbs/13_lesions.ipynb #d28b60e5
 def find_lesions(
     mask:Volume, # yes/no
     probability:Volume|None=None, # on the same grid
@@ -59,19 +93,24 @@ def find_lesions(
     minimum_ml:float=0., # smaller pieces are left out
 ) -> list[Lesion]: # largest first
     "The separate pieces of a mask with volume, place, size, side and certainty."
-    if probability and not same_grid(mask, probability): raise ValueError(f'the mask {mask} and the probability {probability} lie on different grids')
+    if probability and not same_grid(mask, probability):
+        raise ValueError(f'the mask {mask} and the probability {probability} lie on different grids')
     pieces, volumes = numbered_pieces(mask, minimum_ml=minimum_ml)
-    if not len(volumes): return []
+    if not len(volumes):
+        return []
     box, numbers = bounding_box(pieces > 0), np.arange(1, len(volumes) + 1)
     voxels = tuple(along + part.start for along, part in zip(np.nonzero(pieces[box]), box)) # the few that count
     number = pieces[voxels]
     centres = np.stack([ndimage.mean(along, number, numbers) for along in voxels], axis=1)
-    certainty = [measure(probability.array[voxels], number, numbers) for measure in (ndimage.mean, ndimage.maximum)] if probability else np.full((2, len(volumes)), np.nan)
-    lesions, upright = [], reorient(Volume(np.broadcast_to(False, mask.shape), mask.affine))
-    for number, volume, centre, extent, *sure in zip(numbers, volumes, centres, _extents(voxels, number, numbers, mask), *certainty):
+    extents = _extents(voxels, number, numbers, mask)
+    certainty = _certainty(probability, voxels, number, numbers)
+    upright = reorient(Volume(np.broadcast_to(False, mask.shape), mask.affine))
+    lesions = []
+    for number, volume, centre, extent, *sure in zip(numbers, volumes, centres, extents, *certainty):
         place = tuple(float(p) for p in mask.to_mm(centre))
         side = '' if middle is None else _side((upright.to_voxels(place)[0] - middle)*upright.spacing[0])
-        lesions.append(Lesion(int(number), float(volume), place, tuple(map(float, centre)), tuple(map(float, extent)), side, *map(float, sure)))
+        measured = place, tuple(map(float, centre)), tuple(map(float, extent))
+        lesions.append(Lesion(int(number), float(volume), *measured, side, *map(float, sure)))
     return lesions
 
 # %% ../nbs/13_lesions.ipynb #fdfc884c
@@ -84,34 +123,69 @@ def case_probability(
 ) -> float: # 0 … 1
     "The probability that the surest tenth of a millilitre reaches, all of it."
     count = min(math.ceil(speck_ml/probability.voxel_ml - 1e-9), probability.array.size)
-    likely = probability.array[probability.array >= 0.1] # mostly a small part, and sorted sooner
-    return float(np.partition(likely if len(likely) >= count else probability.array.ravel(), -count)[-count])
+    values = probability.array[probability.array >= 0.1] # mostly a small part, and sorted sooner
+    if len(values) < count:
+        values = probability.array.ravel()
+    return float(np.partition(values, -count)[-count])
 
 # %% ../nbs/13_lesions.ipynb #574dd454
 def _told_place(lesion:Lesion) -> str:
-    return (f'{lesion.side}, ' if lesion.side else '') + f"at ({', '.join(str(round(p)) for p in lesion.centroid_mm)}) mm"
+    "Where a lesion lies, in words."
+    side = f'{lesion.side}, ' if lesion.side else ''
+    return f"{side}at ({', '.join(str(round(mm)) for mm in lesion.centroid_mm)}) mm"
 
 def describe_lesions(lesions:Sequence[Lesion], name:str='lesion') -> str:
     "One line that says how many pieces there are, how large, and where the largest lies."
-    if not lesions: return f'no {name}'
-    pieces, specks = ([lesion for lesion in lesions if (lesion.volume_ml >= SPECK_ML) == large] for large in (True, False))
-    total, few = (sum(lesion.volume_ml for lesion in some) for some in (pieces, specks))
-    small = f'{len(specks)} under {SPECK_ML} mL, {few:.2f} mL together' if specks else ''
-    if not pieces: return f'{name}: {small}; the largest {_told_place(lesions[0])}'
-    volume = f'{total:.1f} mL' if len(pieces) == 1 else f'{len(pieces)} pieces, {total:.1f} mL; the largest {pieces[0].volume_ml:.1f} mL'
-    return f'{name}: {volume}, {_told_place(pieces[0])}' + (f'; and {small}' if small else '')
+    if not lesions:
+        return f'no {name}'
+    pieces = [lesion for lesion in lesions if lesion.volume_ml >= SPECK_ML]
+    specks = [lesion for lesion in lesions if not lesion.volume_ml >= SPECK_ML]
+    few = sum(lesion.volume_ml for lesion in specks)
+    small = f'{len(specks)} under {SPECK_ML} mL, {few:.2f} mL together'
+    if not pieces:
+        return f'{name}: {small}; the largest {_told_place(lesions[0])}'
+    volume = f'{sum(lesion.volume_ml for lesion in pieces):.1f} mL'
+    if len(pieces) > 1:
+        volume = f'{len(pieces)} pieces, {volume}; the largest {pieces[0].volume_ml:.1f} mL'
+    told = f'{name}: {volume}, {_told_place(pieces[0])}'
+    return f'{told}; and {small}' if specks else told
 
 # %% ../nbs/13_lesions.ipynb #f802b737
-MOST_DRAWN = 6
-
 def _anchors(mask:Volume, lesions:Sequence[Lesion]) -> list[np.ndarray]: # voxels of the volume stored as RAS
     "The voxel of each lesion that lies nearest to its centroid."
-    pieces, found = reorient(Volume(numbered_pieces(mask)[0], mask.affine)), [] # the largest first, as `find_lesions` numbers them
+    numbered, _ = numbered_pieces(mask) # the largest first, as `find_lesions` numbers them
+    pieces, found = reorient(Volume(numbered, mask.affine)), []
     for lesion in lesions:
         voxels = np.argwhere(pieces.array == lesion.number)
-        found.append(voxels[np.linalg.norm((voxels - pieces.to_voxels(lesion.centroid_mm))*pieces.spacing, axis=1).argmin()])
+        distances = np.linalg.norm((voxels - pieces.to_voxels(lesion.centroid_mm))*pieces.spacing, axis=1)
+        found.append(voxels[distances.argmin()])
     return found
 
+def _write_number(axis:Axes, number:int, place:tuple[int, int]) -> None: # in the picture, across and down
+    "The number of a lesion, and a line from it to the lesion."
+    axis.annotate(
+        number,
+        place,
+        (14, 14),
+        textcoords='offset points',
+        color='w',
+        fontsize='small',
+        weight='bold',
+        bbox=dict(boxstyle='round,pad=0.15', facecolor='k', edgecolor='none', alpha=0.6),
+        arrowprops=dict(arrowstyle='-', color='w', linewidth=0.8),
+    )
+
+# %% ../nbs/13_lesions.ipynb #e86b21a4
+MOST_DRAWN = 6
+
+def _slice_title(k:int, lesion:Lesion|None) -> str:
+    "The number of a slice, and the lesion that it was chosen for."
+    if not lesion:
+        return f'slice {k}'
+    digits = 1 if lesion.volume_ml >= 1 else 2
+    return f'slice {k}: {lesion.number}, {lesion.volume_ml:.{digits}f} mL'
+
+# %% ../nbs/13_lesions.ipynb #2c94f0d8
 def draw_lesions(
     volume:Volume, # the image under them
     mask:Volume, # yes/no, on the same grid
@@ -119,17 +193,20 @@ def draw_lesions(
     *,
     title:str='',
 ) -> Figure:
-    "The largest lesions, outlined and numbered, each in the axial slice through its middle; the middle of the volume without any."
+    "The largest lesions, outlined and numbered, each in the axial slice through its middle; or the middle slice."
     upright, window = reorient(volume), grey_window(volume.array)
-    drawn = ([lesion for lesion in lesions if lesion.volume_ml >= SPECK_ML] or lesions)[:MOST_DRAWN] # specks only where there is nothing else
+    large = [lesion for lesion in lesions if lesion.volume_ml >= SPECK_ML]
+    drawn = (large or lesions)[:MOST_DRAWN] # specks only where there is nothing else
     places = list(zip(drawn, _anchors(mask, drawn)))
     slices = {int(place[2]): lesion for lesion, place in reversed(places)} or {upright.shape[2]//2: None}
     figure = blank_figure(max(2.6*len(slices), 6), 3.6)
-    for axis, (k, lesion) in zip(figure.subplots(1, len(slices), squeeze=False)[0], sorted(slices.items())):
+    axes = figure.subplots(1, len(slices), squeeze=False)[0]
+    width, height, _ = upright.shape
+    for axis, (k, lesion) in zip(axes, sorted(slices.items())):
         draw_slice(axis, volume, slice_index=k, masks={'mask': mask}, window=window)
-        axis.set_title(f'slice {k}' + (f': {lesion.number}, {lesion.volume_ml:.{1 if lesion.volume_ml >= 1 else 2}f} mL' if lesion else ''), fontsize='small')
+        axis.set_title(_slice_title(k, lesion), fontsize='small')
         for one, (i, j, own) in places:
-            if own == k: axis.annotate(one.number, (upright.shape[0] - 1 - i, upright.shape[1] - 1 - j), (14, 14), textcoords='offset points', color='w', fontsize='small', weight='bold',
-                                       bbox=dict(boxstyle='round,pad=0.15', facecolor='k', edgecolor='none', alpha=0.6), arrowprops=dict(arrowstyle='-', color='w', linewidth=0.8))
+            if own == k:
+                _write_number(axis, one.number, (width - 1 - i, height - 1 - j))
     figure.suptitle('\n'.join(wrap(title, 34*max(len(slices), 2))), fontsize='small', parse_math=False)
     return figure

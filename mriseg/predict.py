@@ -33,7 +33,11 @@ def present_sequences(
     present = tuple(name for name in model.sequences if name in case.sequences)
     missing = [name for name in model.sequences if name not in present]
     if missing and not (model.any_sequences and present):
-        raise ValueError(f"case {case.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}; add the file or use a model without it" + (', or train one that can do without, with sequence_dropout=0.5' if present else ''))
+        told = f"case {case.case_id} has no {', '.join(missing)}, but this model takes {', '.join(model.sequences)}"
+        advice = 'add the file or use a model without it'
+        if present:
+            advice += ', or train one that can do without, with sequence_dropout=0.5'
+        raise ValueError(f'{told}; {advice}')
     return present
 
 def read_unlabelled(model:Model, case:Case) -> Examination:
@@ -47,15 +51,18 @@ def examination_images(
 ) -> tuple[np.ndarray, Placement]: # (K, C, H, W), and the way back
     "What a network sees of an examination; 0 where a sequence is missing."
     present = present_sequences(model, examination)
-    unlabelled = replace(examination, label=None, sequences={name: examination.sequences[name] for name in present})
+    sequences = {name: examination.sequences[name] for name in present}
+    unlabelled = replace(examination, label=None, sequences=sequences)
     head = place_head(unlabelled, model.spacing)
     placement = head.widened(shared_size([head.size]))
     found = network_images(unlabelled, placement, present)
-    if present == model.sequences: return found, placement
+    if present == model.sequences:
+        return found, placement
     images = np.zeros((placement.depth, len(model.sequences), *placement.size), np.float32)
     images[:, [model.sequences.index(name) for name in present]] = found
     return images, placement
 
+# %% ../nbs/12_predict.ipynb #b03c75e9
 def _on_the_case(
     model:Model,
     examination:Examination,
@@ -78,7 +85,9 @@ def predict_probabilities(
     device = default_device(device)
     images, placement = examination_images(model, examination)
     probabilities = slice_probabilities(model.network, images, device, batch_size=batch_size, precision=precision)
-    if not np.isfinite(probabilities).all(): raise ValueError(f'case {examination.case_id}: the network gives probabilities that are no numbers on {device}; set MRISEG_PRECISION=fp32, and if that is of no help predict on the CPU')
+    if not np.isfinite(probabilities).all():
+        told = f'case {examination.case_id}: the network gives probabilities that are no numbers on {device}'
+        raise ValueError(f'{told}; set MRISEG_PRECISION=fp32, and if that is of no help predict on the CPU')
     return _on_the_case(model, examination, placement, probabilities)
 
 # %% ../nbs/12_predict.ipynb #efbf99bf
@@ -88,9 +97,11 @@ def mask_from(
 ) -> Volume: # uint8, 0 or 1
     "Make a mask of a probability, as a model would have it."
     mask = replace(probability, array=(probability.array >= model.threshold).astype(np.uint8))
-    if not (model.keep_largest or model.minimum_ml): return mask
+    if not (model.keep_largest or model.minimum_ml):
+        return mask
     pieces, _ = numbered_pieces(mask, minimum_ml=model.minimum_ml)
-    return replace(mask, array=((pieces == 1) if model.keep_largest else (pieces > 0)).astype(np.uint8))
+    kept = pieces == 1 if model.keep_largest else pieces > 0
+    return replace(mask, array=kept.astype(np.uint8))
 
 # %% ../nbs/12_predict.ipynb #c1a50f7a
 @dataclass(frozen=True, eq=False)
@@ -102,7 +113,13 @@ class Prediction:
     missing: tuple[str, ...] = () # sequences that the model takes and the case doesn't have
     notes: tuple[str, ...] = () # what to know of how the case lies, in sentences
 
-def predict_examination(model:Model, examination:Examination, *, device:torch.device|str|None=None) -> Prediction:
+# %% ../nbs/12_predict.ipynb #f05b82d4
+def predict_examination(
+    model:Model,
+    examination:Examination,
+    *,
+    device:torch.device|str|None=None, # None: the best there is
+) -> Prediction:
     "Predict an examination that is in memory."
     device = default_device(device)
     probabilities = predict_probabilities(model, examination, device=device)
@@ -110,7 +127,12 @@ def predict_examination(model:Model, examination:Examination, *, device:torch.de
     missing = tuple(name for name in model.sequences if name not in examination.sequences)
     return Prediction(examination.case_id, probabilities, masks, missing, examination.notes)
 
-def predict_case(model:Model, case:Case, *, device:torch.device|str|None=None) -> Prediction:
+def predict_case(
+    model:Model,
+    case:Case,
+    *,
+    device:torch.device|str|None=None, # None: the best there is
+) -> Prediction:
     "Read a case's files and predict it; a label, if there is one, is not looked at."
     device = default_device(device)
     return predict_examination(model, read_unlabelled(model, case), device=device)
@@ -118,15 +140,18 @@ def predict_case(model:Model, case:Case, *, device:torch.device|str|None=None) -
 # %% ../nbs/12_predict.ipynb #56e949d2
 class _Dropping(nn.Module):
     "A network that goes on dropping features when it predicts; its other layers do as in prediction."
+
     def __init__(self, network:nn.Module):
         super().__init__()
         self.network = network
+
     def forward(self, images:Tensor) -> Tensor:
         self.network.training = True # of the SegNet itself, which drops, not of its layers
         return self.network(images)
 
 GAINS = (1., 0.85, 1.15) # of the contrast, well within what training meets
 
+# %% ../nbs/12_predict.ipynb #60e5b9f1
 def sampled_probabilities(
     model:Model,
     images:np.ndarray, # (K, C, H, W)
@@ -134,7 +159,7 @@ def sampled_probabilities(
     *,
     samples:int=8, # with dropout
 ) -> Iterator[np.ndarray]: # (K, S, H, W) float32, 0 … 1; the same whenever it is asked
-    "Several answers to the same slices: by dropout if the network has it, else with contrast changed and left and right exchanged."
+    "Several answers to the same slices: by dropout if the network has it, else with contrast and sides changed."
     if model.network.config.dropout:
         for number in range(samples):
             with torch.random.fork_rng():
@@ -144,8 +169,11 @@ def sampled_probabilities(
         return
     mirrored = ((), (-2,)) if model.facts.get('mirror', True) else ((),) # not where structures have a side
     for side in mirrored:
-        for gain in GAINS: yield np.flip(slice_probabilities(model.network, np.flip(images*gain, side).copy(), device), side)
+        for gain in GAINS:
+            altered = np.flip(images*gain, side).copy()
+            yield np.flip(slice_probabilities(model.network, altered, device), side)
 
+# %% ../nbs/12_predict.ipynb #39ab84d6
 def predict_uncertainty(
     model:Model,
     examination:Examination, # with the sequences of the model
@@ -157,14 +185,23 @@ def predict_uncertainty(
     images, placement = examination_images(model, examination)
     count, total, squares = 0, 0., 0. # one answer in memory at a time, however many are asked for
     for found in sampled_probabilities(model, images, device):
-        count, total, squares = count + 1, total + found, squares + np.square(found)
+        count += 1
+        total = total + found
+        squares = squares + np.square(found)
     spread = np.sqrt(np.maximum(squares/count - np.square(total/count), 0))
     return _on_the_case(model, examination, placement, spread)
 
 # %% ../nbs/12_predict.ipynb #5c8ba652
-def result_name(case_id:str, structure:str, structures:Mapping, kind:str='mask', ending:str='.nii.gz') -> str:
+def result_name(
+    case_id:str,
+    structure:str,
+    structures:Mapping, # all that there are
+    kind:str='mask',
+    ending:str='.nii.gz',
+) -> str:
     "The file name of a mask, a map or a picture: with the structure in it where a model has several."
-    return f'{case_id}_{kind}{ending}' if len(structures) == 1 else f'{case_id}_{structure}_{kind}{ending}'
+    stem = case_id if len(structures) == 1 else f'{case_id}_{structure}'
+    return f'{stem}_{kind}{ending}'
 
 def write_checked(
     volumes:Mapping[str, Volume], # by structure, all of one kind
@@ -184,6 +221,7 @@ def write_checked(
         paths.append(path)
     return paths
 
+# %% ../nbs/12_predict.ipynb #02c6f7ab
 def write_masks(prediction:Prediction, folder:Path) -> list[Path]: # one file per structure
     "Write the masks of a case."
     return write_checked(prediction.masks, prediction.case_id, folder)

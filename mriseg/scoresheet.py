@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from fastcore.xml import FT, H1, H2, A, Figure as FigureTag, P, Table, Td, Th, Tr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .case import Case
@@ -29,6 +30,16 @@ from .volume import Volume, bounding_box, reorient
 # %% ../nbs/14_scoresheet.ipynb #18981c3f
 ANSWERS = {'dice': 'model', 'flair_threshold_dice': 'FLAIR threshold', 'blank_dice': 'blank'}
 
+def _plot_answer(
+    axis:Axes,
+    y:int, # where its dots lie
+    values:np.ndarray, # of the cases, 0 … 1
+    scatter:np.ndarray, # how far each dot lies above or below the others
+) -> None:
+    "Every case a dot, and the median a line."
+    axis.plot(values, y + scatter, 'o', markersize=4, alpha=0.6, color=f'C{y}')
+    axis.plot([np.nanmedian(values)]*2, [y - 0.32, y + 0.32], color='k', linewidth=1.5)
+
 def plot_scores(
     rows:Sequence[ScoreRow], # of one structure
 ) -> Figure:
@@ -38,54 +49,87 @@ def plot_scores(
     axis = figure.subplots()
     for y, name in enumerate(reversed(ANSWERS)):
         values = np.array([getattr(row, name) for row in there])
-        if np.isnan(values).all(): continue
-        axis.plot(values, y + rng.uniform(-0.18, 0.18, len(values)), 'o', markersize=4, alpha=0.6, color=f'C{y}')
-        axis.plot([np.nanmedian(values)]*2, [y - 0.32, y + 0.32], color='k', linewidth=1.5)
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(ANSWERS) - 0.4), xlabel='Dice of each case; the line is the median', yticks=range(len(ANSWERS)), yticklabels=list(reversed(ANSWERS.values())))
-    for side in ('top', 'right', 'left'): axis.spines[side].set_visible(False)
+        if not np.isnan(values).all():
+            _plot_answer(axis, y, values, rng.uniform(-0.18, 0.18, len(values)))
+    axis.set(xlim=(-0.02, 1.02), xlabel='Dice of each case; the line is the median')
+    axis.set(ylim=(-0.6, len(ANSWERS) - 0.4), yticks=range(len(ANSWERS)), yticklabels=list(reversed(ANSWERS.values())))
+    for side in ('top', 'right', 'left'):
+        axis.spines[side].set_visible(False)
     return figure
 
 # %% ../nbs/14_scoresheet.ipynb #5c9a3498
-WORST = 4
-
 def worst_slice(predicted:np.ndarray, truth:np.ndarray) -> int: # of masks (I, J, K) stored as RAS
     "The axial slice in which most voxels are wrong; the one with most truth, if none is."
     wrong = (predicted != truth).sum(axis=(0, 1))
-    return int((wrong if wrong.any() else truth.sum(axis=(0, 1))).argmax())
+    counted = wrong if wrong.any() else truth.sum(axis=(0, 1))
+    return int(counted.argmax())
 
-def _around_head(volumes:Sequence[Volume]) -> list[Volume]: # as RAS; for drawing only, since the affine stays that of the whole
+def _around_head(volumes:Sequence[Volume]) -> list[Volume]: # as RAS, for drawing only: the affine stays
     "Cut the air left, right, before and behind away from volumes on one grid."
     upright = [reorient(volume) for volume in volumes]
     seen = np.any([volume.array != 0 for volume in upright], axis=0)
     across, along, _ = bounding_box(seen)
     return [Volume(volume.array[across, along], volume.affine) for volume in upright]
 
-def draw_errors(image:Volume, truth:Volume, predicted:Volume) -> Figure: # all on one grid
+def _errors(truth:Volume, predicted:Volume) -> dict[str, Volume]: # yes/no, by the names in `ERROR_COLOURS`
+    "What a prediction missed, and what it invented."
+    missed = truth.array & ~predicted.array
+    invented = predicted.array & ~truth.array
+    return dict(missed=Volume(missed, truth.affine), invented=Volume(invented, truth.affine))
+
+# %% ../nbs/14_scoresheet.ipynb #d95e4b20
+def draw_errors(
+    image:Volume,
+    truth:Volume, # all three on one grid
+    predicted:Volume,
+) -> Figure:
     "Image, truth, prediction and error in the slice in which most is wrong."
-    image, truth, predicted = _around_head([image, *(Volume(mask.array > 0, mask.affine) for mask in (truth, predicted))])
+    masks = [Volume(mask.array > 0, mask.affine) for mask in (truth, predicted)]
+    image, truth, predicted = _around_head([image, *masks])
     k, window = worst_slice(predicted.array, truth.array), grey_window(image.array)
-    errors = dict(missed=Volume(truth.array & ~predicted.array, truth.affine), invented=Volume(predicted.array & ~truth.array, truth.affine))
+    errors = _errors(truth, predicted)
+    parts = {
+        f'slice {k}': ({}, ()),
+        'truth': (dict(truth=truth), [TRUTH_COLOUR]),
+        'prediction': (dict(prediction=predicted), STRUCTURE_COLOURS),
+        'error': (errors, [ERROR_COLOURS[name] for name in errors]),
+    }
     figure = blank_figure(9, 3.1)
-    parts = {f'slice {k}': ({}, ()), 'truth': (dict(truth=truth), [TRUTH_COLOUR]), 'prediction': (dict(prediction=predicted), STRUCTURE_COLOURS), 'error': (errors, [ERROR_COLOURS[name] for name in errors])}
-    for axis, (title, (masks, colours)) in zip(figure.subplots(1, 4), parts.items()): # in the colours of the viewer
+    for axis, (title, (masks, colours)) in zip(figure.subplots(1, 4), parts.items()):
         draw_slice(axis, image, slice_index=k, masks=masks, window=window, colours=colours)
         axis.set_title(title, fontsize='small')
     return figure
 
-def _scored_scene(row:ScoreRow, case:Case, model:Model, masks:Path) -> Scene:
+# %% ../nbs/14_scoresheet.ipynb #8ad07f36
+WORST = 4
+
+def _scored_scene(
+    row:ScoreRow,
+    case:Case,
+    model:Model,
+    masks:Path, # folder of the predicted masks
+) -> Scene:
     "One sequence of a case with what was predicted of a structure, and what should have been."
     present, name = present_sequences(model, case), row.structure
-    scene = written_scene(case, masks, model.structures, sequences=('flair',) if 'flair' in present else present[:1])
+    shown = ('flair',) if 'flair' in present else present[:1]
+    scene = written_scene(case, masks, model.structures, sequences=shown)
     return Scene(scene.examination, {name: scene.prediction[name]}, {name: scene.truth[name]})
 
-def _row_parts(row:ScoreRow, case:Case, model:Model, masks:Path) -> list[FT]:
+def _row_parts(
+    row:ScoreRow,
+    case:Case,
+    model:Model,
+    masks:Path, # folder of the predicted masks
+) -> list[FT]:
     "The worst slice of a case as a picture, and the case to be turned through from there."
     scene = _scored_scene(row, case, model, masks)
-    told = f'{row.case}: Dice {row.dice:.3f}, {row.truth_ml:.1f} mL there, {row.predicted_ml:.1f} mL marked' + (', missed' if row.missed else '')
+    missed = ', missed' if row.missed else ''
+    told = f'{row.case}: Dice {row.dice:.3f}, {row.truth_ml:.1f} mL there, {row.predicted_ml:.1f} mL marked{missed}'
     predicted, truth = scene.prediction[row.structure], scene.truth[row.structure]
-    worst = dict(axial=worst_slice(*(reorient(mask).array > 0 for mask in (predicted, truth))))
-    return [html_picture(png_bytes(draw_errors(scene.examination.grid, truth, predicted)), told), html_scene(scene, f'turn through the slices of {row.case}', view=worst)]
-
+    k = worst_slice(reorient(predicted).array > 0, reorient(truth).array > 0)
+    picture = png_bytes(draw_errors(scene.examination.grid, truth, predicted))
+    slices = html_scene(scene, f'turn through the slices of {row.case}', view=dict(axial=k))
+    return [html_picture(picture, told), slices]
 
 # %% ../nbs/14_scoresheet.ipynb #8f1f5974
 FEWEST_VOXELS = 20 # of a bin that is drawn
@@ -93,62 +137,181 @@ FEWEST_VOXELS = 20 # of a bin that is drawn
 def plot_calibration(
     rows:Sequence[ScoreRow], # of one structure
 ) -> Figure:
-    "Share of the voxels that belong to a structure, against the probability that the model gave to them; all cases together."
-    bins = np.sum([row.bins for row in rows if row.bins] or [[(0, 0., 0)]], axis=0) # (bins, 3); rows that were read from a table have none
+    "Share of the voxels that belong to a structure, against the probability the model gave them; all cases together."
+    known = [row.bins for row in rows if row.bins] or [[(0, 0., 0)]] # rows that were read from a table have none
+    bins = np.sum(known, axis=0) # (bins, 3)
     voxels, said, right = bins[bins[:, 0] >= FEWEST_VOXELS].T
     figure = blank_figure(4, 3.4)
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], ':', color='0.6')
     axis.plot(said/voxels, right/voxels, 'o-')
-    axis.set(xlim=(0, 1), ylim=(0, 1), aspect='equal', xlabel='probability that the model gives', ylabel='share that is right')
+    axis.set(xlim=(0, 1), ylim=(0, 1), aspect='equal')
+    axis.set(xlabel='probability that the model gives', ylabel='share that is right')
     return figure
+
+# %% ../nbs/14_scoresheet.ipynb #1b69c8f5
+def _brier(there:Sequence[float], healthy:Sequence[float]) -> str: # probabilities of cases with and without a structure
+    "Brier score of the probabilities of cases, beside that of one probability for all."
+    brier = np.mean([*np.square(np.subtract(1, there)), *np.square(healthy)])
+    guess = len(there)*len(healthy)/(len(there) + len(healthy))**2
+    worse = ': worse than that, so it ranks cases, but is no probability' if brier > guess else ''
+    usual = f'where naming the same share for every case would give {guess:.3f} and 0 is perfect'
+    return f'Brier score {brier:.3f}, {usual}{worse}'
 
 def case_calibration(rows:Sequence[ScoreRow]) -> str: # of one structure; a sentence
     "How well the probability of a case tells whether it has the structure."
-    there, healthy = ([row.case_probability for row in rows if bool(row.truth_ml) == present] for present in (True, False))
-    if not (there and healthy): return f"Whether the probability of a case tells that it has the structure can't be said: {'all' if there else 'none'} of these cases have it."
-    brier = np.mean([*np.square(np.subtract(1, there)), *np.square(healthy)])
-    guess = len(there)*len(healthy)/(len(there) + len(healthy))**2
+    there = [row.case_probability for row in rows if row.truth_ml]
+    healthy = [row.case_probability for row in rows if not row.truth_ml]
+    if not (there and healthy):
+        which = 'all' if there else 'none'
+        told = "Whether the probability of a case tells that it has the structure can't be said"
+        return f'{told}: {which} of these cases have it.'
     order = np.mean([(a > b) + (a == b)/2 for a in there for b in healthy])
-    worse = ': worse than that, so it ranks cases, but is no probability' if brier > guess else ''
-    return (f'Probability of a case: median {np.median(there):.2f} in {len(there)} with the structure, {np.median(healthy):.2f} in {len(healthy)} without it. Brier score {brier:.3f}, where naming the same share for every case would give {guess:.3f} and 0 is perfect{worse}; '
-            f'of a case with and one without, the first gets the higher probability in {100*order:.0f} % of all pairs.')
+    medians = f'{np.median(there):.2f} in {len(there)} with the structure'
+    medians += f', {np.median(healthy):.2f} in {len(healthy)} without it'
+    pairs = 'of a case with and one without, the first gets the higher probability'
+    told = f'Probability of a case: median {medians}. {_brier(there, healthy)}'
+    return f'{told}; {pairs} in {100*order:.0f} % of all pairs.'
 
 # %% ../nbs/14_scoresheet.ipynb #e4f3051b
 ANCHORS = { # whole tumour, glioma: who, mean Dice, on what, where it stands
-    'whole_tumour': [('human raters against each other, by part of the tumour', '0.74 to 0.85', 'BraTS 2012 and 2013', 'Menze et al. 2015', 'https://doi.org/10.1109/TMI.2014.2377694'),
-                     ('several SegNets together, four sequences', '0.85', 'BraTS 2017', 'Alqazzaz et al. 2019', 'https://doi.org/10.1007/s41095-019-0139-y'),
-                     ('nnU-Net, several networks together, four sequences, 369 cases', '0.89', 'BraTS 2020, test', 'Isensee et al. 2020', 'https://arxiv.org/abs/2011.00848')]}
+    'whole_tumour': [
+        (
+            'human raters against each other, by part of the tumour',
+            '0.74 to 0.85',
+            'BraTS 2012 and 2013',
+            'Menze et al. 2015',
+            'https://doi.org/10.1109/TMI.2014.2377694',
+        ),
+        (
+            'several SegNets together, four sequences',
+            '0.85',
+            'BraTS 2017',
+            'Alqazzaz et al. 2019',
+            'https://doi.org/10.1007/s41095-019-0139-y',
+        ),
+        (
+            'nnU-Net, several networks together, four sequences, 369 cases',
+            '0.89',
+            'BraTS 2020, test',
+            'Isensee et al. 2020',
+            'https://arxiv.org/abs/2011.00848',
+        ),
+    ],
+}
 
+# %% ../nbs/14_scoresheet.ipynb #a7f2046c
 def _anchors(structure:str) -> list[FT]:
-    if structure not in ANCHORS: return [P(f'No published numbers are at hand for {structure}.')]
-    rows = [Tr(Td(who), Td(dice), Td(data), Td(A(source, href=link))) for who, dice, data, source, link in ANCHORS[structure]]
-    return [FigureTag(Table(Tr(Th('who'), Th('mean Dice'), Th('data'), Th('source')), *rows), cls='wide'),
-            P('Their data and their cases are not those of this page: these numbers say what is usual, not who is better. People agree best on the tumour as a whole.')]
+    "What others reached for a structure, if that is known."
+    if structure not in ANCHORS:
+        return [P(f'No published numbers are at hand for {structure}.')]
+    head = Tr(Th('who'), Th('mean Dice'), Th('data'), Th('source'))
+    rows = []
+    for who, dice, data, source, link in ANCHORS[structure]:
+        rows.append(Tr(Td(who), Td(dice), Td(data), Td(A(source, href=link))))
+    told = 'Their data and their cases are not those of this page: these numbers say what is usual, not who is better.'
+    return [
+        FigureTag(Table(head, *rows), cls='wide'),
+        P(f'{told} People agree best on the tumour as a whole.'),
+    ]
 
 # %% ../nbs/14_scoresheet.ipynb #abfad4bd
-SUMMARISED = dict(dice='Dice', sensitivity='sensitivity', precision='precision', hd95_mm='HD95 in mm', penalised_hd95_mm='HD95 in mm, penalised', surface_mm='mean surface distance in mm', volume_error_ml='volume error in mL', flair_threshold_dice='Dice of a FLAIR threshold', blank_dice='Dice of marking nothing')
+SUMMARISED = dict(
+    dice='Dice',
+    sensitivity='sensitivity',
+    precision='precision',
+    hd95_mm='HD95 in mm',
+    penalised_hd95_mm='HD95 in mm, penalised',
+    surface_mm='mean surface distance in mm',
+    volume_error_ml='volume error in mL',
+    flair_threshold_dice='Dice of a FLAIR threshold',
+    blank_dice='Dice of marking nothing',
+)
 
-def _number(value:float) -> str: return '–' if isinstance(value, float) and math.isnan(value) else f'{value:.3f}' if isinstance(value, float) else str(value)
+def _number(value:float|int|str) -> str:
+    "A value as the page shows it; – is undefined."
+    if not isinstance(value, float):
+        return str(value)
+    return '–' if math.isnan(value) else f'{value:.3f}'
+
+# %% ../nbs/14_scoresheet.ipynb #c6147a3f
+def _summary_row(title:str, values:Sequence[float]) -> FT:
+    "One score of all cases, as a line of a table."
+    summary = summarise(values)
+    interval = '–' if math.isnan(summary.low) else f'{summary.low:.3f} to {summary.high:.3f}'
+    quartiles = ' to '.join(map(_number, summary.quartiles))
+    return Tr(
+        Th(title),
+        Td(_number(summary.mean)),
+        Td(interval),
+        Td(_number(summary.median)),
+        Td(quartiles),
+        Td(summary.count),
+        Td(summary.undefined),
+    )
 
 def _summary_table(rows:Sequence[ScoreRow]) -> FT: # of one structure
-    found, there = [], [row for row in rows if row.truth_ml]
-    for name, title in SUMMARISED.items():
-        s = summarise([getattr(row, name) for row in there])
-        found.append(Tr(Th(title), *map(Td, (_number(s.mean), '–' if math.isnan(s.low) else f'{s.low:.3f} to {s.high:.3f}', _number(s.median), ' to '.join(map(_number, s.quartiles)), s.count, s.undefined))))
-    return FigureTag(Table(Tr(*map(Th, ('', 'mean', '95 % interval', 'median', 'quartiles', 'cases', 'undefined'))), *found), cls='wide')
+    "All scores over the cases that have the structure."
+    there = [row for row in rows if row.truth_ml]
+    head = map(Th, ('', 'mean', '95 % interval', 'median', 'quartiles', 'cases', 'undefined'))
+    lines = [_summary_row(title, [getattr(row, name) for row in there]) for name, title in SUMMARISED.items()]
+    return FigureTag(Table(Tr(*head), *lines), cls='wide')
 
-def _structure_parts(structure:str, rows:Sequence[ScoreRow], cases:Mapping[str, Case], model:Model, masks:Path) -> list[FT]:
-    lesions = f'Lesions of {LESION_ML:g} mL and more, in all cases: {sum(row.lesions_found for row in rows)} found, {sum(row.lesions_missed for row in rows)} missed, {sum(row.lesions_false for row in rows)} invented.'
-    parts = [H2(structure), P(f'{sum(row.truth_ml > 0 for row in rows)} of {len(rows)} cases have it. Scores over those that do:'), _summary_table(rows), P(lesions)]
-    if healthy := healthy_line(rows): parts.append(P(f'{healthy[0].upper()}{healthy[1:]}.'))
-    if any(row.truth_ml for row in rows): parts.append(html_picture(png_bytes(plot_scores(rows)), 'Dice of each case'))
+# %% ../nbs/14_scoresheet.ipynb #f3c9605d
+def _score_parts(structure:str, rows:Sequence[ScoreRow]) -> list[FT]: # rows of that structure
+    "How well a structure was found: in numbers, in sentences and as a picture."
+    there = sum(row.truth_ml > 0 for row in rows)
+    found, missed = sum(row.lesions_found for row in rows), sum(row.lesions_missed for row in rows)
+    invented = sum(row.lesions_false for row in rows)
+    lesions = f'{found} found, {missed} missed, {invented} invented'
+    parts = [
+        H2(structure),
+        P(f'{there} of {len(rows)} cases have it. Scores over those that do:'),
+        _summary_table(rows),
+        P(f'Lesions of {LESION_ML:g} mL and more, in all cases: {lesions}.'),
+    ]
+    if healthy := healthy_line(rows):
+        parts.append(P(f'{healthy[0].upper()}{healthy[1:]}.'))
+    if any(row.truth_ml for row in rows):
+        parts.append(html_picture(png_bytes(plot_scores(rows)), 'Dice of each case'))
+    return parts
+
+def _trust_parts(structure:str, rows:Sequence[ScoreRow]) -> list[FT]: # rows of that structure
+    "How far the probabilities of a structure can be trusted."
+    told = 'Of the voxels that the model gave at least one per cent, how many belong to the structure'
+    caption = f'{told}; all cases together, so the largest count most'
+    return [
+        H2(f'{structure}: can the probabilities be trusted?'),
+        html_picture(png_bytes(plot_calibration(rows)), caption),
+        P(case_calibration(rows)),
+    ]
+
+# %% ../nbs/14_scoresheet.ipynb #048ebd91
+def _structure_parts(
+    structure:str,
+    rows:Sequence[ScoreRow], # of that structure
+    cases:Mapping[str, Case], # by id
+    model:Model,
+    masks:Path, # folder of the predicted masks
+) -> list[FT]:
+    "All that the page says of a structure."
+    parts = _score_parts(structure, rows)
     parts.append(H2(f'{structure}: worst cases'))
-    for row in [row for row in worst_first(rows) if not math.isnan(row.dice)][:WORST]:
+    worst = [row for row in worst_first(rows) if not math.isnan(row.dice)]
+    for row in worst[:WORST]:
         parts += _row_parts(row, cases[row.case], model, masks)
-    return [*parts, H2(f'{structure}: can the probabilities be trusted?'), html_picture(png_bytes(plot_calibration(rows)), 'Of the voxels that the model gave at least one per cent, how many belong to the structure; all cases together, so the largest count most'),
-            P(case_calibration(rows)), H2(f'{structure}: what others reach'), *_anchors(structure)]
+    parts += _trust_parts(structure, rows)
+    return [*parts, H2(f'{structure}: what others reach'), *_anchors(structure)]
 
+def _table_of(rows:Sequence[ScoreRow]) -> FT:
+    "Every row with every column, worst first."
+    lines = []
+    for row in worst_first(rows):
+        values = [_number(getattr(row, name)) for name in COLUMNS]
+        lines.append(Tr(*map(Td, values)))
+    return FigureTag(Table(Tr(*map(Th, COLUMNS)), *lines), cls='wide')
+
+# %% ../nbs/14_scoresheet.ipynb #5a0e7cd4
 def write_score_sheet(
     path:Path,
     rows:Sequence[ScoreRow],
@@ -161,8 +324,13 @@ def write_score_sheet(
 ) -> None:
     "Write the scores of a set of cases as one HTML page."
     by_id = {case.case_id: case for case in cases}
-    parts = [H1(title), P(f"{(count := len({row.case for row in rows}))} case{'' if count == 1 else 's'}, scored on whole volumes, on their own grids."), *(P(f'NOT SCORED: {fault}', cls='warning') for fault in faults), *(P(note, cls='warning') for note in notes(rows))]
+    count = len({row.case for row in rows})
+    plural = '' if count == 1 else 's'
+    parts = [H1(title), P(f'{count} case{plural}, scored on whole volumes, on their own grids.')]
+    parts += [P(f'NOT SCORED: {fault}', cls='warning') for fault in faults]
+    parts += [P(note, cls='warning') for note in notes(rows)]
     for structure in dict.fromkeys(row.structure for row in rows):
-        parts += _structure_parts(structure, [row for row in rows if row.structure == structure], by_id, model, Path(masks))
-    table = Table(Tr(*map(Th, COLUMNS)), *[Tr(*(Td(_number(getattr(row, name))) for name in COLUMNS)) for row in worst_first(rows)])
-    write_page(path, f'mriseg: {title}', [*parts, H2('All rows'), P('Worst first; – is undefined.'), FigureTag(table, cls='wide')])
+        ours = [row for row in rows if row.structure == structure]
+        parts += _structure_parts(structure, ours, by_id, model, Path(masks))
+    parts += [H2('All rows'), P('Worst first; – is undefined.'), _table_of(rows)]
+    write_page(path, f'mriseg: {title}', parts)

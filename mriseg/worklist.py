@@ -23,9 +23,10 @@ from .device import default_device, default_precision, is_full
 from .files import claim_folder, read_json, sweep_unfinished, write_csv, write_json, written_whole
 from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded, was_edited
 from .lesions import Lesion, case_probability, describe_lesions, draw_lesions, find_lesions, midline
-from .predict import Prediction, predict_examination, predict_uncertainty, read_unlabelled, result_name, write_checked
+from .predict import Prediction, predict_examination, predict_uncertainty
+from .predict import read_unlabelled, result_name, write_checked
 from .processes import current_processes
-from .volume import Examination
+from .volume import Examination, Volume
 
 # %% ../nbs/13_worklist.ipynb #fa894828
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Finding:
     lesions: tuple[Lesion, ...] # largest first
 
     @property
-    def volume_ml(self) -> float: return sum(lesion.volume_ml for lesion in self.lesions)
+    def volume_ml(self) -> float:
+        return sum(lesion.volume_ml for lesion in self.lesions)
 
 @dataclass(frozen=True)
 class CaseReport:
@@ -48,9 +50,13 @@ class CaseReport:
     notes: tuple[str, ...] = () # what to know of how it lies, in sentences
 
     def __str__(self):
-        if self.fault: return f'{self.case_id}: NOT DONE: {self.fault}'
+        if self.fault:
+            return f'{self.case_id}: NOT DONE: {self.fault}'
         without = f" (without {', '.join(self.missing)})" if self.missing else ''
-        return f'{self.case_id}{without}: ' + '; '.join(describe_lesions(finding.lesions, name) for name, finding in self.findings.items()) + (' (done before)' if self.done_before else '') + ''.join(f'; NOTE: {note}' for note in self.notes)
+        found = '; '.join(describe_lesions(finding.lesions, name) for name, finding in self.findings.items())
+        before = ' (done before)' if self.done_before else ''
+        noted = ''.join(f'; NOTE: {note}' for note in self.notes)
+        return f'{self.case_id}{without}: {found}{before}{noted}'
 
 # %% ../nbs/13_worklist.ipynb #b3b3426d
 def identify(
@@ -59,19 +65,43 @@ def identify(
 ) -> CaseReport:
     "List the lesions of every structure in a prediction."
     middle = midline(examination)
-    findings = {name: Finding(case_probability(probability), tuple(find_lesions(prediction.masks[name], probability, middle=middle)))
-                for name, probability in prediction.probabilities.items()}
+    findings = {}
+    for name, probability in prediction.probabilities.items():
+        certainty = case_probability(probability)
+        lesions = find_lesions(prediction.masks[name], probability, middle=middle)
+        findings[name] = Finding(certainty, tuple(lesions))
     return CaseReport(prediction.case_id, findings, prediction.missing, notes=prediction.notes)
 
 # %% ../nbs/13_worklist.ipynb #ed546173
-LESION_COLUMNS = ('structure', 'number', 'volume_ml', 'right_mm', 'front_mm', 'top_mm', 'i', 'j', 'k', 'width_mm', 'depth_mm', 'height_mm', 'side', 'mean_probability', 'highest_probability')
+LESION_COLUMNS = (
+    'structure', 'number', 'volume_ml',
+    'right_mm', 'front_mm', 'top_mm',
+    'i', 'j', 'k',
+    'width_mm', 'depth_mm', 'height_mm',
+    'side', 'mean_probability', 'highest_probability',
+)
+
+def _lesion_row(structure:str, lesion:Lesion) -> list[str|int]: # by `LESION_COLUMNS`
+    "A lesion as its line in the table tells it."
+    places = (*lesion.centroid_mm, *lesion.centroid_voxel, *lesion.extent_mm)
+    return [
+        structure,
+        lesion.number,
+        f'{lesion.volume_ml:.4f}',
+        *(f'{value:.2f}' for value in places),
+        lesion.side,
+        f'{lesion.mean_probability:.4f}',
+        f'{lesion.highest_probability:.4f}',
+    ]
 
 def write_lesions(path:Path, report:CaseReport) -> None:
     "Write the lesions of a case as CSV, one line each."
-    rows = [[name, lesion.number, f'{lesion.volume_ml:.4f}', *(f'{value:.2f}' for value in (*lesion.centroid_mm, *lesion.centroid_voxel, *lesion.extent_mm)),
-             lesion.side, f'{lesion.mean_probability:.4f}', f'{lesion.highest_probability:.4f}'] for name, finding in report.findings.items() for lesion in finding.lesions]
+    rows = []
+    for name, finding in report.findings.items():
+        rows += [_lesion_row(name, lesion) for lesion in finding.lesions]
     write_csv(path, [LESION_COLUMNS, *rows])
 
+# %% ../nbs/13_worklist.ipynb #b20f63c8
 @dataclass(frozen=True)
 class Extras:
     "What is written of a case beside masks and tables."
@@ -79,38 +109,94 @@ class Extras:
     uncertainty: bool = False # a map of how much several answers differ; takes several times as long
     picture: bool = False # numbered outlines, as PNG
 
-def written_names(case_id:str, structures:Sequence[str], extras:Extras) -> list[str]: # without the record
+def written_names(
+    case_id:str,
+    structures:Sequence[str],
+    extras:Extras,
+) -> list[str]: # without the record
     "The files that a case gets."
     kinds = ['mask', *(kind for kind in ('probability', 'uncertainty') if getattr(extras, kind))]
-    pictures = [result_name(case_id, name, structures, 'lesions', '.png') for name in structures] if extras.picture else []
-    return [f'{case_id}_lesions.csv', *(result_name(case_id, name, structures, kind) for kind in kinds for name in structures), *pictures]
+    names = [f'{case_id}_lesions.csv']
+    for kind in kinds:
+        names += [result_name(case_id, name, structures, kind) for name in structures]
+    if extras.picture:
+        names += [result_name(case_id, name, structures, 'lesions', '.png') for name in structures]
+    return names
 
-def _write_case(model:Model, examination:Examination, folder:Path, extras:Extras, device:torch.device) -> CaseReport:
+# %% ../nbs/13_worklist.ipynb #6fc81b74
+def _write_picture(
+    path:Path,
+    examination:Examination, # whose last sequence lies under the outlines
+    mask:Volume,
+    title:str,
+    lesions:Sequence[Lesion],
+) -> None:
+    "Draw the lesions of one structure into a PNG."
+    under = examination.sequences[list(examination.sequences)[-1]]
+    figure = draw_lesions(under, mask, lesions, title=title)
+    with written_whole(path) as meanwhile:
+        figure.savefig(meanwhile, dpi=110, format='png')
+
+# %% ../nbs/13_worklist.ipynb #19a7e5f2
+def _write_case(
+    model:Model,
+    examination:Examination,
+    folder:Path,
+    extras:Extras,
+    device:torch.device,
+) -> CaseReport:
     "Predict a case and write all of it but the JSON that says it is done."
     prediction = predict_examination(model, examination, device=device)
     report, case_id = identify(prediction, examination), examination.case_id
     write_checked(prediction.masks, case_id, folder)
-    if extras.probability: write_checked(prediction.probabilities, case_id, folder, 'probability')
-    if extras.uncertainty: write_checked(predict_uncertainty(model, examination, device=device), case_id, folder, 'uncertainty')
+    if extras.probability:
+        write_checked(prediction.probabilities, case_id, folder, 'probability')
+    if extras.uncertainty:
+        uncertainty = predict_uncertainty(model, examination, device=device)
+        write_checked(uncertainty, case_id, folder, 'uncertainty')
     write_lesions(folder/f'{case_id}_lesions.csv', report)
     for name, mask in prediction.masks.items() if extras.picture else ():
-        lesions, under = report.findings[name].lesions, examination.sequences[list(examination.sequences)[-1]]
-        figure = draw_lesions(under, mask, lesions, title=f'{case_id}: {describe_lesions(lesions, name)}')
-        with written_whole(folder/result_name(case_id, name, prediction.masks, 'lesions', '.png')) as meanwhile: figure.savefig(meanwhile, dpi=110, format='png')
+        lesions = report.findings[name].lesions
+        path = folder/result_name(case_id, name, prediction.masks, 'lesions', '.png')
+        title = f'{case_id}: {describe_lesions(lesions, name)}'
+        _write_picture(path, examination, mask, title, lesions)
     return report
 
 # %% ../nbs/13_worklist.ipynb #43fedcf1
-def _stamps(case:Case, model:Model) -> dict[str, list]: # by sequence: file name, channel, bytes, and nanoseconds of the last change
+def _stamps(case:Case, model:Model) -> dict[str, list]: # by sequence
+    "File name, channel, bytes and time of the last change in nanoseconds of what a case is predicted from."
     found = {}
     for name in model.sequences:
-        if name in case.sequences and (path := case.sequences[name]).is_file(): # what is missing is told by whoever reads it
-            found[name] = [path.name, case.channels.get(name), path.stat().st_size, path.stat().st_mtime_ns]
+        path = case.sequences.get(name)
+        if path is None or not path.is_file(): # what is missing is told by whoever reads it
+            continue
+        stat = path.stat()
+        found[name] = [path.name, case.channels.get(name), stat.st_size, stat.st_mtime_ns]
     return found
 
-def _as_json(report:CaseReport, made_from:Mapping, where:str, written:Sequence[Path]) -> dict[str, Any]:
-    found = {name: dict(probability=finding.probability, volume_ml=finding.volume_ml, lesions=[asdict(lesion) for lesion in finding.lesions]) for name, finding in report.findings.items()}
-    return dict(case=report.case_id, missing=list(report.missing), notes=list(report.notes), structures=found, made_from=made_from, where=where, files={path.name: path.stat().st_size for path in written})
+# %% ../nbs/13_worklist.ipynb #5be81c07
+def _as_json(
+    report:CaseReport,
+    made_from:Mapping, # see `_stamps`
+    where:str, # folder of the case
+    written:Sequence[Path], # all files of the case
+) -> dict[str, Any]:
+    "The record of a case that is done."
+    found = {}
+    for name, finding in report.findings.items():
+        lesions = [asdict(lesion) for lesion in finding.lesions]
+        found[name] = dict(probability=finding.probability, volume_ml=finding.volume_ml, lesions=lesions)
+    return dict(
+        case=report.case_id,
+        missing=list(report.missing),
+        notes=list(report.notes),
+        structures=found,
+        made_from=made_from,
+        where=where,
+        files={path.name: path.stat().st_size for path in written},
+    )
 
+# %% ../nbs/13_worklist.ipynb #0c64f2b9
 def _read_lesion(values:Mapping[str, Any]) -> Lesion:
     "A lesion as a record tells it; null stands for what isn't a number."
     kinds, read = {one.name: one.type for one in fields(Lesion)}, {}
@@ -123,15 +209,25 @@ def _read_lesion(values:Mapping[str, Any]) -> Lesion:
             read[name] = kinds[name]('nan' if value is None else value)
     return Lesion(**read)
 
+def _read_finding(values:Mapping[str, Any]) -> Finding:
+    "A structure as a record tells it."
+    return Finding(float(values['probability']), tuple(map(_read_lesion, values['lesions'])))
+
+# %% ../nbs/13_worklist.ipynb #73d6a1eb
 def _read_record(path:Path) -> tuple[CaseReport, dict]: # the report, and all that is told beside it
+    "What the record of a case tells; refused if it isn't one."
     told = read_json(path)
     try:
-        findings = {name: Finding(float(found['probability']), tuple(map(_read_lesion, found['lesions']))) for name, found in told['structures'].items()}
-        report = CaseReport(told['case'], findings, tuple(told['missing']), done_before=True, notes=tuple(told.get('notes', ())))
-        if told['case'] != path.stem or not {'files', 'made_from', 'where'} <= told.keys() or not isinstance(told['files'], dict):
+        findings = {name: _read_finding(values) for name, values in told['structures'].items()}
+        case_id = told['case']
+        missing, notes = tuple(told['missing']), tuple(told.get('notes', ()))
+        report = CaseReport(case_id, findings, missing, done_before=True, notes=notes)
+        whole = {'files', 'made_from', 'where'} <= told.keys() and isinstance(told['files'], dict)
+        if case_id != path.stem or not whole:
             raise ValueError('it tells of something else')
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise ValueError(f'{path} does not tell what was found in a case ({error!r}); delete it, and predict that case again') from None
+        wrong = f'{path} does not tell what was found in a case ({error!r})'
+        raise ValueError(f'{wrong}; delete it, and predict that case again') from None
     return report, told
 
 def read_report(path:Path) -> CaseReport: # as `CASE.json` tells it
@@ -139,44 +235,86 @@ def read_report(path:Path) -> CaseReport: # as `CASE.json` tells it
     return _read_record(path)[0]
 
 # %% ../nbs/13_worklist.ipynb #2ea78643
-def _finished(record:Path, made_from:Mapping, where:str, names:Sequence[str]) -> CaseReport|None:
-    "The report of a case that is done; `None` if there is anything left to do; refused if another case's results would be lost."
-    try: report, told = _read_record(record)
-    except (ValueError, OSError): return None
-    sizes = {name: path.stat().st_size for name in told['files'] if (path := record.parent/name).is_file()}
-    if told['made_from'] == made_from: return report if set(names) <= sizes.keys() and 0 not in sizes.values() else None
-    if told['where'] != where: raise ValueError(f"case {report.case_id}: {record.parent} holds the results of another case of that name, from {told['where']}; give another folder for this one from {where}")
+def _finished(
+    record:Path,
+    made_from:Mapping, # see `_stamps`
+    where:str, # folder of the case
+    names:Sequence[str], # of the files that it has to have
+) -> CaseReport|None:
+    "The report of a case that is done; `None` if there is work left; refused if another case's results would be lost."
+    try:
+        report, told = _read_record(record)
+    except (ValueError, OSError):
+        return None
+    paths = {name: record.parent/name for name in told['files']}
+    sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+    if told['made_from'] == made_from:
+        whole = set(names) <= sizes.keys() and 0 not in sizes.values()
+        return report if whole else None
+    if told['where'] != where:
+        other = f"{record.parent} holds the results of another case of that name, from {told['where']}"
+        raise ValueError(f'case {report.case_id}: {other}; give another folder for this one from {where}')
     return None
 
 # %% ../nbs/13_worklist.ipynb #405b3e59
 def rule_of(model:Model, device:torch.device) -> dict[str, Any]: # for `claim_folder`
     "All of a model that tells in its masks: what makes a folder of results that and no other."
     described = {name: value for name, value in describe_model(model).items() if name not in ('format', 'facts')}
-    return dict(described, weights=weights_hash(model), precision=str(default_precision(device).autocast), mirror=model.facts.get('mirror', True))
+    return dict(
+        described,
+        weights=weights_hash(model),
+        precision=str(default_precision(device).autocast),
+        mirror=model.facts.get('mirror', True),
+    )
 
-def _refuse_collisions(cases:Sequence[Case], model:Model, extras:Extras) -> None:
+def _refuse_collisions(
+    cases:Sequence[Case],
+    model:Model,
+    extras:Extras,
+) -> None:
     "No two files of a folder may have one name, on a computer that knows no capitals either."
-    names = {case.case_id: [f'{case.case_id}.json', *written_names(case.case_id, model.structures, extras)] for case in cases}
-    often = Counter(name.casefold() for some in names.values() for name in some) + Counter(('settings.json', 'summary.csv'))
+    names, often = {}, Counter(('settings.json', 'summary.csv'))
+    for case in cases:
+        names[case.case_id] = [f'{case.case_id}.json', *written_names(case.case_id, model.structures, extras)]
+    for some in names.values():
+        often.update(name.casefold() for name in some)
     for case_id, some in names.items():
-        if double := [name for name in some if often[name.casefold()] > 1]: raise ValueError(f'case {case_id}: a file named {double[0]} would have to be written twice; give this case, or the other of such a name, another id')
-
+        double = [name for name in some if often[name.casefold()] > 1]
+        if double:
+            told = f'case {case_id}: a file named {double[0]} would have to be written twice'
+            raise ValueError(f'{told}; give this case, or the other of such a name, another id')
 
 # %% ../nbs/13_worklist.ipynb #c0f1dd0c
 def _too_large(case:Case, device:torch.device) -> str:
     "What to do with a case that memory doesn't hold."
-    if device.type == 'cpu': return f'case {case.case_id}: too large for the memory of this computer; end other programs, or predict it on a larger one'
-    return f'case {case.case_id}: too large for the memory of {device}; predict it with the device cpu, or on a larger computer'
+    told = f'case {case.case_id}: too large for the memory of'
+    if device.type == 'cpu':
+        return f'{told} this computer; end other programs, or predict it on a larger one'
+    return f'{told} {device}; predict it with the device cpu, or on a larger computer'
 
-# %% ../nbs/13_worklist.ipynb #925c1f66
-def _do_case(model:Model, case:Case, folder:Path, extras:Extras, device:torch.device) -> CaseReport:
-    "Predict a case, or find that it is done."
-    record, made_from, where = folder/f'{case.case_id}.json', _stamps(case, model), str(next(iter(case.sequences.values())).resolve().parent)
-    written = [folder/name for name in written_names(case.case_id, model.structures, extras)]
-    if changed := [path for path in written if was_edited(path) and path.stat().st_size]:
+def _refuse_changed(case:Case, written:Sequence[Path]) -> None:
+    "What somebody has changed is not written over; an empty file is no work."
+    changed = [path for path in written if was_edited(path) and path.stat().st_size]
+    if changed:
         told = f'{changed[0]} was changed since it was written, so this case is left as it is'
         raise ValueError(f'case {case.case_id}: {told}; move that file elsewhere to have the case done anew')
-    if report := _finished(record, made_from, where, [path.name for path in written]): return report
+
+# %% ../nbs/13_worklist.ipynb #925c1f66
+def _do_case(
+    model:Model,
+    case:Case,
+    folder:Path,
+    extras:Extras,
+    device:torch.device,
+) -> CaseReport:
+    "Predict a case, or find that it is done."
+    record, made_from = folder/f'{case.case_id}.json', _stamps(case, model)
+    where = str(next(iter(case.sequences.values())).resolve().parent)
+    written = [folder/name for name in written_names(case.case_id, model.structures, extras)]
+    _refuse_changed(case, written)
+    report = _finished(record, made_from, where, [path.name for path in written])
+    if report:
+        return report
     examination = read_unlabelled(model, case)
     record.unlink(missing_ok=True) # from here on the case is not done
     try:
@@ -184,20 +322,34 @@ def _do_case(model:Model, case:Case, folder:Path, extras:Extras, device:torch.de
         write_json(record, _as_json(report, made_from, where, written))
     except BaseException:
         if not record.exists():
-            for path in written: path.unlink(missing_ok=True)
+            for path in written:
+                path.unlink(missing_ok=True)
         raise
     return report
 
-def _case_or_fault(model:Model, case:Case, folder:Path, extras:Extras, device:torch.device) -> CaseReport:
+# %% ../nbs/13_worklist.ipynb #d8126fa9
+def _case_or_fault(
+    model:Model,
+    case:Case,
+    folder:Path,
+    extras:Extras,
+    device:torch.device,
+) -> CaseReport:
     "Predict a case, or say why it can't be done."
-    try: return _do_case(model, case, folder, extras, device)
+    try:
+        return _do_case(model, case, folder, extras, device)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC: raise OSError(f'the disk of {folder} is full; make room, and the same command goes on from here') from None
-        if isinstance(error, RuntimeError) and not is_full(error): raise # a mistake of ours, not of the case
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            told = f'the disk of {folder} is full; make room, and the same command goes on from here'
+            raise OSError(told) from None
+        if isinstance(error, RuntimeError) and not is_full(error):
+            raise # a mistake of ours, not of the case
         reason = _too_large(case, device) if is_full(error) else str(error)
-        before = f' (what was found before still lies in {folder})' if (folder/f'{case.case_id}.json').exists() else ''
+        known = (folder/f'{case.case_id}.json').exists()
+        before = f' (what was found before still lies in {folder})' if known else ''
         return CaseReport(case.case_id, {}, fault=reason + before)
 
+# %% ../nbs/13_worklist.ipynb #f59b03a7
 def predict_cases(
     model:Model,
     cases:Sequence[Case],
@@ -220,25 +372,58 @@ def predict_cases(
             yield _case_or_fault(model, case, folder, extras, device)
 
 # %% ../nbs/13_worklist.ipynb #5f4f8a8b
-SUMMARY_COLUMNS = ('case', 'structure', 'present', 'case_probability', 'lesions', 'volume_ml', 'largest_ml', 'side_of_largest', 'missing', 'fault', 'notes')
+SUMMARY_COLUMNS = (
+    'case', 'structure', 'present', 'case_probability',
+    'lesions', 'volume_ml', 'largest_ml', 'side_of_largest',
+    'missing', 'fault', 'notes',
+)
+
+def _summary_row(
+    report:CaseReport,
+    structure:str,
+    finding:Finding,
+) -> list[str|int]: # by `SUMMARY_COLUMNS`
+    "A structure of a case as its line in the table tells it."
+    present, largest = 'no', ('', '')
+    if finding.lesions:
+        present, largest = 'yes', (f'{finding.lesions[0].volume_ml:.4f}', finding.lesions[0].side)
+    return [
+        report.case_id,
+        structure,
+        present,
+        f'{finding.probability:.4f}',
+        len(finding.lesions),
+        f'{finding.volume_ml:.4f}',
+        *largest,
+        ' '.join(report.missing),
+        '',
+        ' '.join(report.notes),
+    ]
+
+# %% ../nbs/13_worklist.ipynb #1e70b85f
+def _recorded(folder:Path, known:Mapping[str, CaseReport]) -> dict[str, CaseReport]: # by case
+    "The reports of the cases in a folder that aren't known yet."
+    found = {}
+    for record in sorted(folder.glob('*.json')):
+        if record.name == 'settings.json' or record.stem in known:
+            continue
+        try:
+            found[record.stem] = read_report(record)
+        except ValueError as error: # a record of ours that was damaged, or a file that has nothing to do with us
+            if (folder/f'{record.stem}_lesions.csv').exists():
+                found[record.stem] = CaseReport(record.stem, {}, fault=str(error))
+    return found
 
 def write_summary(
     folder:Path, # that `predict_cases` wrote into
     reports:Sequence[CaseReport], # of this time
 ) -> None:
-    "Write `summary.csv`: one line per case and structure, and a line with its reason for each case that could not be done."
-    rows, known = [], {report.case_id: report for report in reports}
-    for record in sorted(Path(folder).glob('*.json')):
-        if record.name == 'settings.json' or record.stem in known:
-            continue
-        try:
-            known[record.stem] = read_report(record)
-        except ValueError as error: # a record of ours that was damaged, or a file that has nothing to do with us
-            if (Path(folder)/f'{record.stem}_lesions.csv').exists():
-                known[record.stem] = CaseReport(record.stem, {}, fault=str(error))
+    "Write `summary.csv`: a line per case and structure, and one with its reason per case that could not be done."
+    known = {report.case_id: report for report in reports}
+    known |= _recorded(Path(folder), known)
+    rows = []
     for report in known.values():
-        if report.fault: rows.append([report.case_id, *['']*8, report.fault, ''])
-        for name, finding in report.findings.items():
-            largest = (f'{finding.lesions[0].volume_ml:.4f}', finding.lesions[0].side) if finding.lesions else ('', '')
-            rows.append([report.case_id, name, 'yes' if finding.lesions else 'no', f'{finding.probability:.4f}', len(finding.lesions), f'{finding.volume_ml:.4f}', *largest, ' '.join(report.missing), '', ' '.join(report.notes)])
+        if report.fault:
+            rows.append([report.case_id, *['']*8, report.fault, ''])
+        rows += [_summary_row(report, name, finding) for name, finding in report.findings.items()]
     write_csv(Path(folder)/'summary.csv', [SUMMARY_COLUMNS, *rows])
