@@ -9,7 +9,8 @@ from mriseg.files import sweep_unfinished, written_whole
 from mriseg.finding import find_cases
 from mriseg.phantom import write_phantoms
 
-SEQUENCES, STRUCTURES = ('t1', 't1ce', 't2', 'flair'), dict(whole_tumour=(1, 2, 4))
+SEQUENCES = ('t1', 't1ce', 't2', 'flair')
+STRUCTURES = dict(whole_tumour=(1, 2, 4))
 
 BUILDER = f'''
 import hashlib, os, shutil, sys
@@ -19,24 +20,37 @@ cases = find_cases(sys.argv[1])
 exec(sys.argv[2])
 print('ready', flush=True)
 for line in sys.stdin:
-    try: cached = build_cache(cases, {SEQUENCES}, {STRUCTURES}, line.strip())
-    except (OSError, ValueError) as error: sys.exit(str(error))
-    read = [(case.case_id, repr(case.placement), hashlib.sha256(case.images).hexdigest(), hashlib.sha256(case.masks).hexdigest()) for case in cached]
+    try:
+        cached = build_cache(cases, {SEQUENCES}, {STRUCTURES}, line.strip())
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    read = []
+    for case in cached:
+        images, masks = (hashlib.sha256(array).hexdigest() for array in (case.images, case.masks))
+        read.append((case.case_id, repr(case.placement), images, masks))
     print('built', read, flush=True)
 '''
 
 class Builder:
     "A process that builds a cache in each folder it is told, and says what it then reads there."
     def __init__(self, data, before=''): # a program to run before the first of them
-        self.process = subprocess.Popen([sys.executable, '-c', BUILDER, data, before], text=True, env={**os.environ, 'TQDM_DISABLE': '1', 'OMP_NUM_THREADS': '1'},
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [sys.executable, '-c', BUILDER, data, before],
+            text=True,
+            env={**os.environ, 'TQDM_DISABLE': '1', 'OMP_NUM_THREADS': '1'},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self.answer('ready')
 
-    def tell(self, line): print(line, file=self.process.stdin, flush=True)
+    def tell(self, line):
+        print(line, file=self.process.stdin, flush=True)
 
     def answer(self, word):
         for line in self.process.stdout:
-            if line.startswith(word): return line
+            if line.startswith(word):
+                return line
         raise AssertionError(self.process.communicate()[1])
 
     def build(self, folder):
@@ -47,9 +61,14 @@ class Builder:
         said = self.process.communicate(last and f'{last}\n')[1]
         return self.process.returncode, said.strip()
 
-def finished(folder): return {p.name: p.read_bytes() for p in folder.glob('[!.]*')}
-def stamps(folder): return {p.name: p.stat().st_mtime_ns for p in folder.glob('[!.]*')}
-def leftovers(folder): return list(folder.glob('.*'))
+def finished(folder):
+    return {p.name: p.read_bytes() for p in folder.glob('[!.]*')}
+
+def stamps(folder):
+    return {p.name: p.stat().st_mtime_ns for p in folder.glob('[!.]*')}
+
+def leftovers(folder):
+    return list(folder.glob('.*'))
 
 def wait_for(condition):
     "Until it holds, to a millisecond or so."
@@ -59,29 +78,35 @@ def wait_for(condition):
         time.sleep(0.0005)
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory): return write_phantoms(tmp_path_factory.mktemp('phantoms'), 6, seed=10, shape=(80, 96, 32))
+def data(tmp_path_factory):
+    return write_phantoms(tmp_path_factory.mktemp('phantoms'), 6, seed=10, shape=(80, 96, 32))
 
 @pytest.fixture(scope='module')
 def undisturbed(data, tmp_path_factory):
-    folder, builder = tmp_path_factory.mktemp('undisturbed'), Builder(data)
+    folder = tmp_path_factory.mktemp('undisturbed')
+    builder = Builder(data)
     builder.tell(folder)
     wait_for(lambda: any(folder.iterdir()))
     began = time.perf_counter()
     wait_for(lambda: len(stamps(folder)) == 6)
-    seconds, read = time.perf_counter() - began, builder.answer('built')
+    seconds = time.perf_counter() - began
+    read = builder.answer('built')
     assert builder.end() == (0, '') and not leftovers(folder)
     return SimpleNamespace(files=finished(folder), read=read, seconds=seconds) # from the first file's beginning to the last one's end
 
 def goes_on(data, folder, undisturbed):
     "A new process leaves alone what is there, and with what it adds all is as in an undisturbed build."
-    before, builder = stamps(folder), Builder(data)
+    before = stamps(folder)
+    builder = Builder(data)
     assert builder.build(folder) == undisturbed.read and builder.end() == (0, '')
     assert finished(folder) == undisturbed.files and before.items() <= stamps(folder).items()
 
 def test_killed_at_ten_random_moments(data, undisturbed, tmp_path):
-    rng, halfway = random.Random(0), 0
+    rng = random.Random(0)
+    halfway = 0
     for tenth in range(10):
-        folder, builder = tmp_path/f'killed{tenth}', Builder(data)
+        folder = tmp_path/f'killed{tenth}'
+        builder = Builder(data)
         folder.mkdir()
         builder.tell(folder)
         wait_for(lambda: any(folder.iterdir()))
@@ -113,16 +138,24 @@ resource.setrlimit(resource.RLIMIT_CORE, (0, 0)), resource.setrlimit(resource.RL
     assert not leftovers(tmp_path)   # after hours nobody is
 
 def test_a_disk_that_fills_up(data, undisturbed, small_disk):
-    largest, filler, folder = max(map(len, undisturbed.files.values())), small_disk/'filler', small_disk/'cache'
+    largest = max(map(len, undisturbed.files.values()))
+    filler = small_disk/'filler'
+    folder = small_disk/'cache'
     fill = f'''
-def disk_usage(folder, really=shutil.disk_usage): # after the room was found sufficient, another program takes most of it
+def disk_usage(folder, really=shutil.disk_usage):
+    "After the room was found sufficient, another program takes most of it."
     usage = really(folder)
-    with open({str(filler)!r}, 'wb') as file: file.write(bytes(usage.free - {int(2.5*largest)}))
+    with open({str(filler)!r}, 'wb') as file:
+        file.write(bytes(usage.free - {int(2.5*largest)}))
     return usage
 shutil.disk_usage = disk_usage
 '''
     status, said = Builder(data, ONE_BY_ONE + fill).end(folder)
-    assert status == 1 and said.startswith(f'{folder}: ') and 'No space left on device' in said and '2 of 6 cases are decoded and stay so' in said and '\n' not in said, said
+    assert status == 1, said
+    assert said.startswith(f'{folder}: '), said
+    assert 'No space left on device' in said, said
+    assert '2 of 6 cases are decoded and stay so' in said, said
+    assert '\n' not in said, said
     assert len(finished(folder)) == 2 and not leftovers(folder)
     filler.unlink()
     goes_on(data, folder, undisturbed)
@@ -131,10 +164,16 @@ def test_a_file_that_is_not_allowed_to_grow(data, undisturbed, tmp_path):
     "What a full disk does to a file, on systems where none can be mounted."
     pytest.importorskip('resource', reason='this system has no limits for the size of files')
     sizes = [len(undisturbed.files[name]) for name in sorted(undisturbed.files)]
-    limit, before = max(sizes) - 1, sizes.index(max(sizes))
+    limit = max(sizes) - 1
+    before = sizes.index(max(sizes))
     assert before > 0
-    status, said = Builder(data, ONE_BY_ONE + f'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))').end(tmp_path)
-    assert status == 1 and said.startswith(f'{tmp_path}: ') and 'File too large' in said and f'{before} of 6 cases are decoded and stay so' in said and '\n' not in said, said
+    limited = f'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))'
+    status, said = Builder(data, ONE_BY_ONE + limited).end(tmp_path)
+    assert status == 1, said
+    assert said.startswith(f'{tmp_path}: '), said
+    assert 'File too large' in said, said
+    assert f'{before} of 6 cases are decoded and stay so' in said, said
+    assert '\n' not in said, said
     assert len(finished(tmp_path)) == before and not leftovers(tmp_path)
     goes_on(data, tmp_path, undisturbed)
 
@@ -142,8 +181,10 @@ def test_two_processes_at_once(data, undisturbed, tmp_path):
     both = [Builder(data), Builder(data)]
     for n in range(5):
         folder = tmp_path/str(n)
-        for builder in both: builder.tell(folder)
-        for builder in both: assert builder.answer('built') == undisturbed.read
+        for builder in both:
+            builder.tell(folder)
+        for builder in both:
+            assert builder.answer('built') == undisturbed.read
         assert finished(folder) == undisturbed.files and not leftovers(folder)
     assert [builder.end() for builder in both] == [(0, '')]*2
 
@@ -166,20 +207,29 @@ def test_tidying_while_another_process_writes(tmp_path):
     ends = time.monotonic() + 1
     def write():
         while time.monotonic() < ends:
-            with written_whole(tmp_path/'case') as meanwhile: meanwhile.touch()
+            with written_whole(tmp_path/'case') as meanwhile:
+                meanwhile.touch()
     writer = threading.Thread(target=write)
     writer.start()
-    while writer.is_alive(): sweep_unfinished(tmp_path)
+    while writer.is_alive():
+        sweep_unfinished(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ['case']
 
-DAMAGES = dict(one_bit=lambda b: b[:len(b)//2] + bytes([b[len(b)//2] ^ 1]) + b[len(b)//2 + 1:], last_byte=lambda b: b[:-1] + bytes([b[-1] ^ 1]),
-               short=lambda b: b[:-4096], zeros=lambda b: bytes(len(b)), empty=lambda b: b'')
+DAMAGES = dict(
+    one_bit=lambda b: b[:len(b)//2] + bytes([b[len(b)//2] ^ 1]) + b[len(b)//2 + 1:],
+    last_byte=lambda b: b[:-1] + bytes([b[-1] ^ 1]),
+    short=lambda b: b[:-4096],
+    zeros=lambda b: bytes(len(b)),
+    empty=lambda b: b'',
+)
 
 def test_a_damaged_file_is_noticed_and_only_that_case_rebuilt(data, undisturbed, tmp_path):
-    for name, content in undisturbed.files.items(): (tmp_path/name).write_bytes(content)
+    for name, content in undisturbed.files.items():
+        (tmp_path/name).write_bytes(content)
     cases = find_cases(data)
     for n, (kind, damage) in enumerate(DAMAGES.items()):
-        before, victim = stamps(tmp_path), sorted(undisturbed.files)[n]
+        before = stamps(tmp_path)
+        victim = sorted(undisturbed.files)[n]
         (tmp_path/victim).write_bytes(damage(undisturbed.files[victim]))
         build_cache(cases, SEQUENCES, STRUCTURES, tmp_path)
         assert finished(tmp_path) == undisturbed.files and not leftovers(tmp_path), kind

@@ -24,6 +24,12 @@ except AssertionError: print('only when called')
 
 def test_importing_the_network_brings_nothing_along():
     "What `mriseg.segnet` adds to torch is itself: no notebook tool, no plotting, no image reader."
-    program = "import sys, torch; before = set(sys.modules); import mriseg.segnet; print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    program = '''
+import sys, torch
+before = set(sys.modules)
+import mriseg.segnet
+brought = set(sys.modules) - before
+print(*sorted({name.split('.')[0] for name in brought}))
+'''
     brought = subprocess.run([sys.executable, '-c', program], text=True, capture_output=True, check=True).stdout.split()
     assert brought == ['mriseg'], brought

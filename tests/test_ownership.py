@@ -1,4 +1,6 @@
-"Two programs at once on one folder: one goes on, the other says who has it, and nothing is lost. A claim dies with its program."
+"""Two programs at once on one folder: one goes on, the other says who has it, and nothing is lost.
+
+A claim dies with its program."""
 import os, random, re, signal, sys, time
 from pathlib import Path
 from threading import RLock
@@ -31,7 +33,9 @@ def places(tmp_path_factory):
 
 def typed(command, home, out, seed):
     "A line with which a command may be started, of one of two works that differ."
-    data, many, model = str(home/'data'), str(home/'many'), str(home/'model')
+    data = str(home/'data')
+    many = str(home/'many')
+    model = str(home/'model')
     common = ['--out', str(out), '--device', 'cpu']
     course = ['--cache', str(home/'cache'), '--seed', str(seed)]
     return dict(
@@ -58,7 +62,8 @@ def start(command, arguments, log):
     finally:
         os._exit(status)
 
-def ended(process): return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+def ended(process):
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 def assert_whole(command, out, home):
     "What the one that went on has left behind is what it would have been alone."
@@ -67,20 +72,24 @@ def assert_whole(command, out, home):
     if command == 'train':
         assert len((out/'history.csv').read_text().splitlines()) == 3
     if command == 'predict':
-        assert len(list(out.glob('*_mask.nii.gz'))) == MANY and len((out/'summary.csv').read_text().splitlines()) == MANY + 1
+        assert len(list(out.glob('*_mask.nii.gz'))) == MANY
+        assert len((out/'summary.csv').read_text().splitlines()) == MANY + 1
     if command == 'evaluate':
         assert len(read_scores(out/'scores.csv')) == MANY
     assert not list(out.rglob('.????????-*')) and not (out/LOCK).exists()
 
 @pytest.mark.parametrize('command', ['train', 'predict', 'evaluate', 'transfer'])
 def test_two_at_once(command, places, tmp_path):
-    rng, refused = random.Random(command), 0
+    rng = random.Random(command)
+    refused = 0
     for number in range(PAIRS):
-        out, logs = tmp_path/f'out{number}', [tmp_path/f'{number}_{n}.log' for n in (0, 1)]
+        out = tmp_path/f'out{number}'
+        logs = [tmp_path/f'{number}_{n}.log' for n in (0, 1)]
         first = start(command, typed(command, places, out, 0), logs[0])
         time.sleep(rng.uniform(0, 0.6))
         second = start(command, typed(command, places, out, 1), logs[1])
-        status, told = [ended(first), ended(second)], [log.read_text() for log in logs]
+        status = [ended(first), ended(second)]
+        told = [log.read_text() for log in logs]
         assert sorted(status) == [0, 1] or status == [0, 0] and command == 'evaluate', (status, told)   # the same scores again are fine
         loser = told[status.index(1)] if 1 in status else ''
         assert 'Traceback' not in ''.join(told), told
@@ -94,7 +103,8 @@ def test_two_at_once(command, places, tmp_path):
 
 @pytest.mark.parametrize('command', ['train', 'predict'])
 def test_a_claim_ends_with_its_program(command, places, tmp_path):
-    out, line = tmp_path/'out', typed(command, places, tmp_path/'out', 0)
+    out = tmp_path/'out'
+    line = typed(command, places, tmp_path/'out', 0)
     killed = start(command, line, tmp_path/'killed.log')
     while not (out/LOCK).exists():
         time.sleep(0.005)
@@ -104,13 +114,15 @@ def test_a_claim_ends_with_its_program(command, places, tmp_path):
     assert_whole(command, out, places)
 
 def test_corrected_masks_outlive_an_evaluation(places, tmp_path):
-    out, line = tmp_path/'out', typed('evaluate', places, tmp_path/'out', 0)
+    out = tmp_path/'out'
+    line = typed('evaluate', places, tmp_path/'out', 0)
     assert ended(start('evaluate', line, tmp_path/'first.log')) == 0
     case = find_cases(places/'many')[0]
     mask = out/'masks'/f'{case.case_id}_mask.nii.gz'
     mask.write_bytes(case.label.read_bytes())   # somebody's own outline
     assert ended(start('evaluate', line, tmp_path/'second.log')) == 1
     said = (tmp_path/'second.log').read_text()
-    assert f'case {case.case_id}: {mask} was changed since it was written' in said and f'1 of {MANY} cases could not be done' in said
+    assert f'case {case.case_id}: {mask} was changed since it was written' in said
+    assert f'1 of {MANY} cases could not be done' in said
     assert mask.read_bytes() == case.label.read_bytes()
     assert not (set(Path(out/'masks').glob('.????????-*')))

@@ -60,12 +60,16 @@ with joined_processes() as processes:
     list(fit(model, learn_from, valid=cached[:3], settings=settings, run_folder=folder, device=torch.device('cpu')))
 '''
 
-def torchrun(count, *command): return [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={count}', *map(str, command)]
+def torchrun(count, *command):
+    return [
+        sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={count}', *map(str, command)
+    ]
 
 QUIET = {**os.environ, 'TQDM_DISABLE': '1', 'OMP_NUM_THREADS': '1'}
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory): return write_phantoms(tmp_path_factory.mktemp('phantoms')/'data', 9, seed=7, shape=(64, 80, 24))
+def data(tmp_path_factory):
+    return write_phantoms(tmp_path_factory.mktemp('phantoms')/'data', 9, seed=7, shape=(64, 80, 24))
 
 @pytest.fixture(scope='module')
 def both(data, tmp_path_factory):
@@ -101,17 +105,24 @@ def test_each_case_is_judged_once_in_a_pass(both):
 
 def test_one_writer(both):
     *_, home = both
-    assert sorted(p.name for p in (home/'run1').iterdir()) == sorted(p.name for p in (home/'run2').iterdir())
+    one, two = (sorted(path.name for path in (home/name).iterdir()) for name in ('run1', 'run2'))
+    assert one == two
     assert all(tensor.isfinite().all() for tensor in load_tensors(home/'run2'/'best'/'model.safetensors')[0].values())
 
-def command(count, data, out, *more): return torchrun(count, '-m', 'mriseg.cli', 'train', data, '--out', out, '--batch-size', '4', '--device', 'cpu', '--valid', '0.3', *more)
+def command(count, data, out, *more):
+    options = ['--out', out, '--batch-size', '4', '--device', 'cpu', '--valid', '0.3', *more]
+    return torchrun(count, '-m', 'mriseg.cli', 'train', data, *options)
 
 def test_one_process_killed_ends_the_other_and_the_run_goes_on(data, tmp_path):
     out = tmp_path/'run'
-    job = subprocess.Popen(command(2, data, out, '--epochs', 6), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET)
+    job = subprocess.Popen(
+        command(2, data, out, '--epochs', 6), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET
+    )
     for line in job.stdout:
-        if line.startswith('epoch   2'): break
-    workers = [int(pid) for pid in subprocess.run(['pgrep', '-P', str(job.pid)], text=True, capture_output=True).stdout.split()]
+        if line.startswith('epoch   2'):
+            break
+    below = subprocess.run(['pgrep', '-P', str(job.pid)], text=True, capture_output=True)
+    workers = [int(pid) for pid in below.stdout.split()]
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
     killed = time.monotonic()
@@ -120,14 +131,19 @@ def test_one_process_killed_ends_the_other_and_the_run_goes_on(data, tmp_path):
     assert re.search(r'SIGKILL|exitcode\s*:\s*-9', said), said
     assert not [pid for pid in workers if Path(f'/proc/{pid}').exists()]
     again = subprocess.run(command(2, data, out, '--epochs', 6), text=True, capture_output=True, env=QUIET)
-    assert again.returncode == 0 and 'epoch   6' in again.stdout and 'epoch   1' not in again.stdout, again.stdout + again.stderr
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert 'epoch   6' in again.stdout, again.stdout + again.stderr
+    assert 'epoch   1' not in again.stdout, again.stdout + again.stderr
     assert again.stdout.count('epoch   6') == 1   # one of them prints
 
 def test_prediction_and_scores_are_shared(data, tmp_path):
-    assert subprocess.run(command(1, data, tmp_path/'run', '--epochs', 1), capture_output=True, env=QUIET).returncode == 0
+    trained = subprocess.run(command(1, data, tmp_path/'run', '--epochs', 1), capture_output=True, env=QUIET)
+    assert trained.returncode == 0
     scores = {}
     for count in (1, 2):
-        result = subprocess.run(torchrun(count, '-m', 'mriseg.cli', 'evaluate', data, '--model', tmp_path/'run', '--out', tmp_path/f'scores{count}', '--device', 'cpu'), text=True, capture_output=True, env=QUIET)
+        options = ['--model', tmp_path/'run', '--out', tmp_path/f'scores{count}', '--device', 'cpu']
+        evaluate = torchrun(count, '-m', 'mriseg.cli', 'evaluate', data, *options)
+        result = subprocess.run(evaluate, text=True, capture_output=True, env=QUIET)
         assert result.returncode == 0, result.stderr
         rows = list(csv.DictReader((tmp_path/f'scores{count}'/'scores.csv').open()))
         scores[count] = sorted(map(tuple, map(dict.items, rows)))
@@ -136,4 +152,5 @@ def test_prediction_and_scores_are_shared(data, tmp_path):
 
 def test_a_batch_that_can_not_be_shared(data, tmp_path):
     result = subprocess.run(command(3, data, tmp_path/'run', '--epochs', 1), text=True, capture_output=True, env=QUIET)
-    assert result.returncode != 0 and 'a batch of 4 slices can not be shared by 3 processes; use a multiple of 3' in result.stderr
+    assert result.returncode != 0
+    assert 'a batch of 4 slices can not be shared by 3 processes; use a multiple of 3' in result.stderr

@@ -18,11 +18,15 @@ from mriseg.predict import predict_case, write_masks
 from mriseg.segnet import SegNet, preset_config
 
 BRATS = Path(os.environ.get('MRISEG_DATA', Path(__file__).resolve().parents[2]/'shared'/'data'))/'brats2018'
-pytestmark = pytest.mark.skipif(not BRATS.is_dir(), reason=f'no real data at {BRATS}: it may not be given away with mriseg; set MRISEG_DATA to a folder that holds brats2018')
-SEQUENCES, STRUCTURES = ('t1', 't2', 'flair'), dict(whole_tumour=(1, 2, 4))
+WITHOUT = f'no real data at {BRATS}: it may not be given away with mriseg'
+ADVICE = 'set MRISEG_DATA to a folder that holds brats2018'
+pytestmark = pytest.mark.skipif(not BRATS.is_dir(), reason=f'{WITHOUT}; {ADVICE}')
+SEQUENCES = ('t1', 't2', 'flair')
+STRUCTURES = dict(whole_tumour=(1, 2, 4))
 
 @pytest.fixture(scope='module')
-def cases(): return find_cases(BRATS)
+def cases():
+    return find_cases(BRATS)
 
 def test_the_cases_are_found_and_whole(cases):
     assert len(cases) == 20 and all(case.label and len(case.sequences) == 4 for case in cases)
@@ -36,23 +40,45 @@ def test_ten_planted_faults_are_found_and_nothing_else(cases, tmp_path):
     def spoil(number, what, change): # put another file in the place of a link
         case = cases[number]
         path = tmp_path/case.case_id/(case.sequences.get(what, case.label)).name
-        content, image = path.read_bytes(), nib.load(path)
-        array, affine = np.asarray(image.dataobj), image.affine
+        content = path.read_bytes()
+        image = nib.load(path)
+        array = np.asarray(image.dataobj)
+        affine = image.affine
         path.unlink()
         change(path, content, array, affine)
         return case.case_id
-    def save(path, array, affine): nib.save(nib.Nifti1Image(array, affine), path)
-    def hole(path, content, array, affine): save(path, np.where(np.indices(array.shape)[2] == 80, np.nan, array).astype(np.float32), affine)
-    def slid(path, content, array, affine): save(path, array, affine + np.eye(4, k=3)*2)
+
+    def save(path, array, affine):
+        nib.save(nib.Nifti1Image(array, affine), path)
+
+    def hole(path, content, array, affine):
+        save(path, np.where(np.indices(array.shape)[2] == 80, np.nan, array).astype(np.float32), affine)
+
+    def slid(path, content, array, affine):
+        save(path, array, affine + np.eye(4, k=3)*2)
+
     planted = {
-        (spoil(0, 'flair', lambda *_: None), 'missing sequence'), (spoil(2, 'seg', lambda *_: None), 'missing label'),
-        (spoil(4, 't1', lambda path, content, *_: path.write_bytes(content[:len(content)//2])), 'unreadable'), (spoil(5, 't2', lambda path, *_: path.touch()), 'unreadable'),
-        (spoil(7, 'flair', hole), 'not numbers'), (spoil(9, 't1', lambda path, content, array, affine: save(path, array*0, affine)), 'constant'),
-        (spoil(11, 't2', lambda path, content, array, affine: save(path, array[:, :, 3:], affine)), 'grids differ'), (spoil(13, 'seg', slid), 'grids differ'),
-        (spoil(15, 'seg', lambda path, content, array, affine: save(path, (0.6*array).astype(np.float32), affine)), 'label values'),
-        (spoil(17, 'flair', lambda path, *_: path.symlink_to(cases[16].sequences['flair'].resolve())), 'same scan twice')}
+        (spoil(0, 'flair', lambda *_: None), 'missing sequence'),
+        (spoil(2, 'seg', lambda *_: None), 'missing label'),
+        (spoil(4, 't1', lambda path, content, *_: path.write_bytes(content[:len(content)//2])), 'unreadable'),
+        (spoil(5, 't2', lambda path, *_: path.touch()), 'unreadable'),
+        (spoil(7, 'flair', hole), 'not numbers'),
+        (spoil(9, 't1', lambda path, content, array, affine: save(path, array*0, affine)), 'constant'),
+        (spoil(11, 't2', lambda path, content, array, affine: save(path, array[:, :, 3:], affine)), 'grids differ'),
+        (spoil(13, 'seg', slid), 'grids differ'),
+        (
+            spoil(15, 'seg', lambda path, content, array, affine: save(path, (0.6*array).astype(np.float32), affine)),
+            'label values',
+        ),
+        (
+            spoil(17, 'flair', lambda path, *_: path.symlink_to(cases[16].sequences['flair'].resolve())),
+            'same scan twice',
+        ),
+    }
     report = check_cases(find_cases(tmp_path), (*SEQUENCES, 't1ce'), structures=STRUCTURES, needs_label=True)
-    assert len(planted) == 10 and {(fault.case_id, fault.kind) for fault in report.faults} == planted and len(report.faults) == 10, str(report)
+    assert len(planted) == 10, str(report)
+    assert {(fault.case_id, fault.kind) for fault in report.faults} == planted, str(report)
+    assert len(report.faults) == 10, str(report)
     assert all(fault.must_mend and fault.advice for fault in report.faults)
 
 def test_every_slice_can_be_drawn_and_none_twice_in_a_pass(cases, tmp_path):
@@ -82,7 +108,8 @@ def test_a_turned_case_gets_the_same_mask_in_the_patient(cases, tmp_path, orient
         flair = nib.load(case.sequences['flair'])
         assert masks[name].shape == flair.shape
         np.testing.assert_allclose(masks[name].affine, flair.affine, atol=1e-5)
-    back = masks['turned'].as_reoriented(ornt_transform(io_orientation(masks['turned'].affine), io_orientation(masks['original'].affine)))
+    turn = ornt_transform(io_orientation(masks['turned'].affine), io_orientation(masks['original'].affine))
+    back = masks['turned'].as_reoriented(turn)
     original = np.asarray(masks['original'].dataobj)
     assert 0 < original.sum() < original.size
     np.testing.assert_array_equal(np.asarray(back.dataobj), original)

@@ -17,7 +17,8 @@ from mriseg.phantom import write_phantoms
 from mriseg.segnet import SegNet, SegNetConfig
 from mriseg.train import Settings, fit
 
-SEQUENCES, STRUCTURES = ('t1', 't2', 'flair'), dict(whole_tumour=(1, 2, 4))
+SEQUENCES = ('t1', 't2', 'flair')
+STRUCTURES = dict(whole_tumour=(1, 2, 4))
 SETTINGS = Settings(epochs=4, batch_size=4)
 TIMES = ('seconds', 'waiting', 'slices_per_second', 'memory')   # columns that differ from run to run
 
@@ -30,19 +31,32 @@ def train(cached, folder, settings=SETTINGS):
     "With dropout, so that PyTorch's own random numbers have to be the same too."
     torch.manual_seed(0)
     network = SegNet(SegNetConfig(3, 1, widths=(8, 16), depths=(1, 1), dropout=0.2))
-    return fit(Model(network, SEQUENCES, STRUCTURES), SliceDataset(cached[2:]), valid=cached[:2], settings=settings, run_folder=folder, device=torch.device('cpu'))
+    return fit(
+        Model(network, SEQUENCES, STRUCTURES),
+        SliceDataset(cached[2:]),
+        valid=cached[:2],
+        settings=settings,
+        run_folder=folder,
+        device=torch.device('cpu'),
+    )
 
 def outcome(folder):
     "All that a run leaves behind, but for the times it took."
-    rows = [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader((folder/'history.csv').open())]
-    return rows, load_tensors(folder/'state.safetensors')[0], {name: load_model(folder/name).network.state_dict() for name in ('best', 'last')}
+    rows = list(csv.DictReader((folder/'history.csv').open()))
+    for row in rows:
+        for name in TIMES:
+            row.pop(name, None)
+    state = load_tensors(folder/'state.safetensors')[0]
+    models = {name: load_model(folder/name).network.state_dict() for name in ('best', 'last')}
+    return rows, state, models
 
 def assert_same(one, other):
     (rows, state, models), (rows2, state2, models2) = one, other
     assert rows == rows2
     for tensors, tensors2 in ((state, state2), *((models[name], models2[name]) for name in models)):
         assert tensors.keys() == tensors2.keys()
-        for name in tensors: assert torch.equal(tensors[name], tensors2[name]), name
+        for name in tensors:
+            assert torch.equal(tensors[name], tensors2[name]), name
 
 @pytest.fixture(scope='module')
 def undisturbed(cached, tmp_path_factory):
@@ -58,7 +72,8 @@ def test_the_same_seed_gives_the_same_run(cached, undisturbed, tmp_path):
 def start(cached, folder):
     "Train in a process of its own that begins at once, a copy of this one."
     process = os.fork()
-    if process: return process
+    if process:
+        return process
     status = 1
     try:
         torch.set_num_threads(1)
@@ -66,19 +81,28 @@ def start(cached, folder):
         sys.stdout = sys.stderr = open(os.devnull, 'w')
         mriseg.train.SAVE_SECONDS = 0   # after every step, so that there is something to be torn
         status = int(len(list(train(cached, folder))) < 0)
-    finally: os._exit(status)
+    finally:
+        os._exit(status)
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows can not copy a process')
 def test_killed_at_thirty_random_moments(cached, undisturbed, tmp_path):
-    rng, kills, within, number = random.Random(0), 0, 0, 0
+    rng = random.Random(0)
+    kills = 0
+    within = 0
+    number = 0
     while kills < 30:
         folder, seen = tmp_path/f'run{number}', 0.
         while True:
-            process, ends = start(cached, folder), time.monotonic() + rng.uniform(0.02, 0.35)*undisturbed[1]
-            while time.monotonic() < ends and os.waitpid(process, os.WNOHANG) == (0, 0): time.sleep(0.001)
-            try: os.kill(process, signal.SIGKILL)
-            except ProcessLookupError: break   # it has come to its end
-            if os.waitpid(process, 0)[1] != signal.SIGKILL: break
+            process = start(cached, folder)
+            ends = time.monotonic() + rng.uniform(0.02, 0.35)*undisturbed[1]
+            while time.monotonic() < ends and os.waitpid(process, os.WNOHANG) == (0, 0):
+                time.sleep(0.001)
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                break   # it has come to its end
+            if os.waitpid(process, 0)[1] != signal.SIGKILL:
+                break
             kills += 1
             if (folder/'state.safetensors').exists():
                 facts = load_tensors(folder/'state.safetensors')[1]   # never a torn file
@@ -109,18 +133,24 @@ def start_counting(cached, folder, settings):
         mriseg.train.training_step = counted
         list(train(cached, folder, settings))
         status = 0
-    except KeyboardInterrupt: status = 130
-    finally: os._exit(status)
+    except KeyboardInterrupt:
+        status = 130
+    finally:
+        os._exit(status)
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows can not copy a process')
 def test_interrupted_at_ten_random_moments_of_the_first_pass(cached, tmp_path):
-    "The step is finished and saved, though no pass and no five minutes are over, and the run ends as if nothing had happened."
-    settings, rng, seen = replace(SETTINGS, epochs=2, pass_steps=60), random.Random(1), []
+    "The step is finished and saved, though no pass and no five minutes are over, and the run ends as if nothing was."
+    settings = replace(SETTINGS, epochs=2, pass_steps=60)
+    rng = random.Random(1)
+    seen = []
     list(train(cached, tmp_path/'calm', settings))
     for number in range(10):
-        folder, begun = tmp_path/f'run{number}', rng.randrange(1, 50)
+        folder = tmp_path/f'run{number}'
+        begun = rng.randrange(1, 50)
         process, told = start_counting(cached, folder, settings)
-        for _ in range(begun): os.read(told, 1)
+        for _ in range(begun):
+            os.read(told, 1)
         time.sleep(rng.uniform(0, 0.02))
         os.kill(process, signal.SIGINT)
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
@@ -134,13 +164,16 @@ def test_interrupted_at_ten_random_moments_of_the_first_pass(cached, tmp_path):
 
 def test_interrupted_twice_it_ends_at_once(cached, tmp_path, monkeypatch):
     "In the midst of a step, which is thrown away with all that was not saved; the next run begins anew."
-    settings, step = replace(SETTINGS, epochs=1), mriseg.train.training_step
+    settings = replace(SETTINGS, epochs=1)
+    step = mriseg.train.training_step
     list(train(cached, tmp_path/'calm', settings))
     def long(*args, **kwargs):
-        for _ in range(2): signal.raise_signal(signal.SIGINT)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
         return step(*args, **kwargs)
     monkeypatch.setattr(mriseg.train, 'training_step', long)
-    with pytest.raises(KeyboardInterrupt): list(train(cached, tmp_path/'run', settings))
+    with pytest.raises(KeyboardInterrupt):
+        list(train(cached, tmp_path/'run', settings))
     assert not (tmp_path/'run'/'state.safetensors').exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()
@@ -149,13 +182,21 @@ def test_interrupted_twice_it_ends_at_once(cached, tmp_path, monkeypatch):
 
 def test_a_command_killed_in_the_middle_of_a_pass(tmp_path):
     data = write_phantoms(tmp_path/'data', 5, seed=7, shape=(64, 80, 24))
-    command = [Path(sysconfig.get_path('scripts'))/'mriseg', 'train', data, '--out', tmp_path/'killed', '--epochs', '3', '--batch-size', '4', '--device', 'cpu', '--valid', '0.3']
-    def start(): return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [
+        Path(sysconfig.get_path('scripts'))/'mriseg', 'train', data, '--out', tmp_path/'killed', '--epochs', '3',
+        '--batch-size', '4', '--device', 'cpu', '--valid', '0.3'
+    ]
+
+    def start():
+        return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
     process = start()
     for line in process.stdout:
-        if line.startswith('epoch   1'): process.send_signal(signal.SIGKILL)   # the next pass has begun by then, or begins
+        if line.startswith('epoch   1'):
+            process.send_signal(signal.SIGKILL)   # the next pass has begun by then, or begins
     assert process.wait() == -signal.SIGKILL
-    said = (last := start()).communicate()[0]
+    last = start()
+    said = last.communicate()[0]
     assert last.returncode == 0 and 'epoch   3' in said and 'epoch   1' not in said
     assert (tmp_path/'killed'/'report.html').exists()
 
@@ -166,10 +207,15 @@ def test_a_disk_that_fills_up_while_saving(cached, undisturbed, small_disk):
     before = load_tensors(folder/'state.safetensors')[1]['history']
     with filler.open('wb', buffering=0) as file:
         try:
-            while True: file.write(bytes(4096))
-        except OSError: pass
-    with pytest.raises(OSError) as refusal: list(epochs)
-    assert str(refusal.value).startswith(f'{folder}: ') and 'make room' in str(refusal.value) and 'run the same again' in str(refusal.value), refusal.value
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    with pytest.raises(OSError) as refusal:
+        list(epochs)
+    assert str(refusal.value).startswith(f'{folder}: '), refusal.value
+    assert 'make room' in str(refusal.value), refusal.value
+    assert 'run the same again' in str(refusal.value), refusal.value
     assert load_tensors(folder/'state.safetensors')[1]['history'] == before and len(before) == 1
     filler.unlink()
     list(train(cached, folder))

@@ -17,7 +17,8 @@ from mriseg.segnet import SegNet, SegNetConfig
 from mriseg.train import Settings
 from mriseg.transfer import transfer
 
-STRUCTURES, CPU = dict(whole_tumour=(1, 2, 4)), torch.device('cpu')
+STRUCTURES = dict(whole_tumour=(1, 2, 4))
+CPU = torch.device('cpu')
 SETTINGS = Settings(epochs=3, pass_steps=3, batch_size=4)
 
 @pytest.fixture(scope='module')
@@ -27,25 +28,33 @@ def data(tmp_path_factory):
 def task_of(data, folder, count):
     torch.manual_seed(0)
     network = SegNet(SegNetConfig(3, 1, widths=(8, 16), depths=(1, 1), dropout=0.2))
-    return prepare_task(Model(network, ('t1', 't2', 'flair'), STRUCTURES, spacing=(2.5, 2.4)), data[:count], STRUCTURES, folder)
+    base = Model(network, ('t1', 't2', 'flair'), STRUCTURES, spacing=(2.5, 2.4))
+    return prepare_task(base, data[:count], STRUCTURES, folder)
 
 def run_transfer(data, cache, folder): # three cases, so that each is left out in turn
     outcome = transfer(task_of(data, cache, 3), folder, SETTINGS, device=CPU)
-    return [(one.start, one.passes, one.case_dice) for one in outcome.candidates], outcome.chosen, outcome.model.network.state_dict()
+    candidates = [(one.start, one.passes, one.case_dice) for one in outcome.candidates]
+    return candidates, outcome.chosen, outcome.model.network.state_dict()
 
 def run_curve(data, cache, folder):
-    for _ in learning_curve(task_of(data, cache, 8), folder, SETTINGS, draws=2, device=CPU): pass
+    for _ in learning_curve(task_of(data, cache, 8), folder, SETTINGS, draws=2, device=CPU):
+        pass
     return [(one.size, one.draw, one.start, one.case_dice) for one in read_curve(folder)]
 
 def same(one, other):
-    if isinstance(one, dict) and all(isinstance(value, torch.Tensor) for value in one.values()): return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-    if isinstance(one, (tuple, list)): return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict) and all(isinstance(value, torch.Tensor) for value in one.values()):
+        return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(same, one, other))
     return one == other or one != one and other != other
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows can not copy a process')
 @pytest.mark.parametrize('run', [run_transfer, run_curve])
 def test_killed_at_random_moments(data, run, tmp_path):
-    cache, folder, rng, kills = tmp_path/'cache', tmp_path/'killed'/'run', random.Random(0), 0
+    cache = tmp_path/'cache'
+    folder = tmp_path/'killed'/'run'
+    rng = random.Random(0)
+    kills = 0
     started = time.monotonic()
     undisturbed = run(data, cache, tmp_path/'whole'/'run')
     takes = time.monotonic() - started
@@ -56,17 +65,24 @@ def test_killed_at_random_moments(data, run, tmp_path):
             torch.set_num_threads(1)
             tqdm.set_lock(RLock())   # as in test_resume.py
             mriseg.train.SAVE_SECONDS = 0
-            try: run(data, cache, folder)
-            finally: os._exit(0)
+            try:
+                run(data, cache, folder)
+            finally:
+                os._exit(0)
         ends = time.monotonic() + rng.uniform(0.05, 0.25)*takes
-        while time.monotonic() < ends and os.waitpid(process, os.WNOHANG) == (0, 0): time.sleep(0.005)
-        try: os.kill(process, signal.SIGKILL)
-        except ProcessLookupError: shutil.rmtree(folder) # it came to its end before it could be killed often enough: once more from the beginning
-        else: kills += os.waitpid(process, 0)[1] == signal.SIGKILL
+        while time.monotonic() < ends and os.waitpid(process, os.WNOHANG) == (0, 0):
+            time.sleep(0.005)
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            shutil.rmtree(folder) # it came to its end before it could be killed often enough: once more from the beginning
+        else:
+            kills += os.waitpid(process, 0)[1] == signal.SIGKILL
     assert same(run(data, cache, folder), undisturbed)
     assert not list(folder.rglob('.*-*')), 'something half-written is left'
 
 def test_a_transferred_model_predicts_and_remembers(data, tmp_path):
     run_transfer(data, tmp_path/'cache', tmp_path/'run')
     model = load_model(tmp_path/'run')
-    assert model.facts['start'] in ('transfer', 'scratch', 'base') and set(model.facts['compared']) == {'transfer', 'scratch', 'base'}
+    assert model.facts['start'] in ('transfer', 'scratch', 'base')
+    assert set(model.facts['compared']) == {'transfer', 'scratch', 'base'}

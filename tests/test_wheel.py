@@ -13,7 +13,7 @@ settings = ConfigParser(delimiters=['='])
 settings.read(ROOT/'settings.ini', encoding='utf-8')
 
 def run(*command, cwd, **env):
-    "What a command printed, or all of it as the message where it fails. Never in the checkout, whose mriseg would be imported."
+    "What a command printed, or all of it as the message of a failure; not in the checkout, or its mriseg is imported."
     everything = dict(text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     result = subprocess.run([str(part) for part in command], cwd=cwd, env={**os.environ, **env}, **everything)
     assert result.returncode == 0, f'{command} ended with {result.returncode}:\n{result.stdout}'
@@ -47,7 +47,8 @@ def test_environment(bin_folder, tmp_path):
     assert not versions.keys() & {'nbdev', 'execnb', 'jupyterlab', 'notebook', 'nbconvert', 'pytest', 'ruff'}
 
 def test_modules(wheel, bin_folder, tmp_path):
-    files = [Path(name) for name in zipfile.ZipFile(wheel).namelist() if name.startswith('mriseg/') and name.endswith('.py')]
+    names = zipfile.ZipFile(wheel).namelist()
+    files = [Path(name) for name in names if name.startswith('mriseg/') and name.endswith('.py')]
     modules = ['.'.join(file.with_suffix('').parts).removesuffix('.__init__') for file in files]
     assert set(modules) >= {'mriseg', 'mriseg.cli', 'mriseg.phantom'}
     code = f'import importlib, mriseg\nfor name in {modules}: importlib.import_module(name)\nprint(mriseg.__file__)'
@@ -79,7 +80,8 @@ def train_predict_and_look(bin_folder, tmp_path, **env):
     run(mriseg, 'browse', 'data', '--model', 'run', '--out', 'look.html', *cpu, cwd=tmp_path, **env)   # with its script
     assert (tmp_path/'look.html').read_text().count('standalone(root, "') == 4
 
-def test_train_predict_and_look(bin_folder, tmp_path): train_predict_and_look(bin_folder, tmp_path)
+def test_train_predict_and_look(bin_folder, tmp_path):
+    train_predict_and_look(bin_folder, tmp_path)
 
 def test_with_the_newest_versions(bin_folder, tmp_path):
     "What the requirements allow today, which nobody has tested: all but torch, of which the newest may be gigabytes."

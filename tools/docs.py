@@ -1,4 +1,4 @@
-"Build the documentation site in `_docs/` with smalldocs, or with Quarto (1.4 or later, from quarto.org) if `--quarto` asks for it."
+"Build the documentation site in `_docs/` with smalldocs, or with Quarto (1.4 or later, from quarto.org): `--quarto`."
 import json, os, re, shutil, subprocess, sys
 from itertools import groupby
 from pathlib import Path
@@ -23,28 +23,43 @@ def stage():
     processed = Path(proc_nbs(force=True))
     shutil.rmtree(STAGE, ignore_errors=True)
     for path in sorted(processed.rglob('*')):
-        if not path.is_file() or path.suffix == '.yml': continue
+        if not path.is_file() or path.suffix == '.yml':
+            continue
         target = STAGE/page_name(path.relative_to(processed))
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix != '.ipynb': shutil.copy(path, target)
-        else: target.write_text(as_page(path.read_text(encoding='utf-8'), len(target.relative_to(STAGE).parents) - 1), encoding='utf-8')
-    (STAGE/'_quarto.yml').write_text(without_numbers((ROOT/'_quarto.yml').read_text(encoding='utf-8')), encoding='utf-8')
+        if path.suffix != '.ipynb':
+            shutil.copy(path, target)
+        else:
+            depth = len(target.relative_to(STAGE).parents) - 1
+            page = as_page(path.read_text(encoding='utf-8'), depth)
+            target.write_text(page, encoding='utf-8')
+    settings = without_numbers((ROOT/'_quarto.yml').read_text(encoding='utf-8'))
+    (STAGE/'_quarto.yml').write_text(settings, encoding='utf-8')
 
 def as_page(notebook, depth):
-    "The notebook's text with links that hold in a folder this deep, signatures without links, and what a cell defines in the order in which it does."
+    """The notebook's text with links that hold in a folder this deep.
+
+    Signatures are without links, and what a cell defines stands in the order in which it does."""
     notebook = re.sub(r'(\]\([^)\s]*?)' + NUMBER + r'(\w+\.ipynb)', r'\1\2', notebook)
     notebook = re.sub(r'\]\((\w+\.html#)', r'](' + '../'*depth + r'\1', notebook)
     notebook = re.sub(r'output-file: [^"\\]*\\n', '', notebook)   # the notebook has that name already
     nb = json.loads(notebook)
     for cell in nb['cells']:
-        for output in cell.get('outputs', []) if cell.get('has_sd') else []: unlink_signature(output.get('data', {}))
-    nb['cells'] = [cell for shown, run in groupby(nb['cells'], lambda cell: cell.get('has_sd', False)) for cell in (sorted(run, key=source_line) if shown else run)]
+        for output in cell.get('outputs', []) if cell.get('has_sd') else []:
+            unlink_signature(output.get('data', {}))
+    nb['cells'] = [
+        cell
+        for shown, run in groupby(nb['cells'], lambda cell: cell.get('has_sd', False))
+        for cell in (sorted(run, key=source_line) if shown else run)
+    ]
     return json.dumps(nb, ensure_ascii=False)
 
 def unlink_signature(data):
     "In code a link would be read as it is written, and nbdev makes them there too."
     prose = re.split('(```.*?```)', ''.join(data.get('text/markdown', '')), flags=re.S)
-    data['text/markdown'] = ''.join(re.sub(r'\[(`[^`]+`)\]\([^)]*\)', r'\1', part) if part.startswith('```') else part for part in prose)
+    data['text/markdown'] = ''.join(
+        re.sub(r'\[(`[^`]+`)\]\([^)]*\)', r'\1', part) if part.startswith('```') else part for part in prose
+    )
 
 def source_line(cell):
     "The line of the module in which what a cell of nbdev's documents stands; nbdev puts the last one first."

@@ -10,7 +10,8 @@ PACKAGE, NOTEBOOKS = ROOT/'mriseg', ROOT/'nbs'
 ENV = {**os.environ, 'PATH': sysconfig.get_path('scripts') + os.pathsep + os.environ['PATH'],   # nbdev_* and ruff are called by name
        'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'agg'}   # the notebooks run side by side: more threads each is slower
 
-def run(*command): return subprocess.run(command, cwd=ROOT, env=ENV, text=True, capture_output=True)
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, env=ENV, text=True, capture_output=True)
 
 def complaint(result):
     "What a command said, if it failed."
@@ -19,23 +20,33 @@ def complaint(result):
 def modules():
     "Each exported module with the notebook it says it is made from."
     for path in sorted(PACKAGE.rglob('*.py')):
-        if path.name in ('__init__.py', '_modidx.py'): continue
+        if path.name in ('__init__.py', '_modidx.py'):
+            continue
         found = re.search(r'File to edit: (\S+\.ipynb)', path.read_text(encoding='utf-8'))
         yield path, found and (path.parent/found[1]).resolve()
 
 def changed_by(command, folder, pattern):
     "What `command` changes is not as it should be. It stays changed, and is named."
-    def contents(): return {path: path.read_bytes() for path in folder.rglob(pattern) if '.ipynb_checkpoints' not in path.parts}
-    before, result, after = contents(), run(command), contents()
-    names = sorted(str(path.relative_to(ROOT)) for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-    return complaint(result) + [f'{name}: {command} has just rewritten it; look at the difference and commit it' for name in names]
+
+    def contents():
+        return {path: path.read_bytes() for path in folder.rglob(pattern) if '.ipynb_checkpoints' not in path.parts}
+
+    before = contents()
+    result = run(command)
+    after = contents()
+    changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
+    names = sorted(str(path.relative_to(ROOT)) for path in changed)
+    told = [f'{name}: {command} has just rewritten it; look at the difference and commit it' for name in names]
+    return complaint(result) + told
 
 # --- Checks that are one each: they return what is wrong
 
 def export():
     "the package is what the notebooks export"
     strays = [path for path, notebook in modules() if not (notebook and notebook.exists())]
-    return changed_by('nbdev_export', PACKAGE, '*.py') + [f'{path.relative_to(ROOT)}: no notebook exports it' for path in strays]
+    return changed_by('nbdev_export', PACKAGE, '*.py') + [
+        f'{path.relative_to(ROOT)}: no notebook exports it' for path in strays
+    ]
 
 def clean():
     "the notebooks are clean"
@@ -44,40 +55,56 @@ def clean():
 def imports():
     "each module can be imported alone"
     names = ['.'.join(path.relative_to(ROOT).with_suffix('').parts) for path, _ in modules()]
-    with ThreadPoolExecutor(2) as pool: results = pool.map(lambda name: run(sys.executable, '-c', f'import {name}'), names)
-    return [f'{name}: {said}' for name, result in zip(names, results) for said in complaint(result)]
+    with ThreadPoolExecutor(2) as pool:
+        results = pool.map(lambda name: run(sys.executable, '-c', f'import {name}'), names)
+    return [
+        f'{name}: {said}'
+        for name, result in zip(names, results)
+        for said in complaint(result)
+    ]
 
 def order():
     "a module imports only modules of earlier notebooks"
     place = {path.stem: notebook.name for path, notebook in modules() if notebook}
-    return [f'{path.name} ({place[path.stem]}) imports {name} ({place[name]})' for path, notebook in modules() if notebook
-            for name in imported(ast.parse(path.read_text(encoding='utf-8'))) if name in place and place[name] >= place[path.stem]]
+    return [
+        f'{path.name} ({place[path.stem]}) imports {name} ({place[name]})'
+        for path, notebook in modules()
+        if notebook
+        for name in imported(ast.parse(path.read_text(encoding='utf-8')))
+        if name in place and place[name] >= place[path.stem]
+    ]
 
 def imported(tree):
     "The names right under `mriseg` that a module imports, wherever in it."
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import): names = [alias.name for alias in node.names]
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = '.'.join(filter(None, [PACKAGE.name if node.level else '', node.module]))
             names = [base] if base != PACKAGE.name else [f'{base}.{alias.name}' for alias in node.names]
-        else: continue
+        else:
+            continue
         yield from (name.split('.')[1] for name in names if name.startswith(PACKAGE.name + '.'))
 
 def cells():
     "imports stand in cells of their own: building the site executes what stands beside them"
     mixed = []
     for path in sorted(NOTEBOOKS.rglob('*.ipynb')):
-        if '.ipynb_checkpoints' in path.parts: continue
+        if '.ipynb_checkpoints' in path.parts:
+            continue
         for number, cell in enumerate(json.loads(path.read_text(encoding='utf-8'))['cells']):
             text = ''.join(cell['source'])
-            if cell['cell_type'] != 'code' or 'nbdev_export()' in text or text.startswith(('%', '!')): continue
+            if cell['cell_type'] != 'code' or 'nbdev_export()' in text or text.startswith(('%', '!')):
+                continue
             kinds = {isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(text).body}
-            if kinds == {True, False}: mixed.append(f'{path.relative_to(ROOT)}, cell {number}: it imports and does something else; split it')
+            if kinds == {True, False}:
+                mixed.append(f'{path.relative_to(ROOT)}, cell {number}: it imports and does something else; split it')
     return mixed
 
 def lint():
     "nothing of a notebook is missing in its module, no import is unused"
-    return complaint(run('ruff', 'check', '--isolated', '--quiet', '--select', 'F401,F403,F405,F811,F821', '--exclude', '__init__.py,_modidx.py', str(PACKAGE)))
+    options = ['--select', 'F401,F403,F405,F811,F821', '--exclude', '__init__.py,_modidx.py']
+    return complaint(run('ruff', 'check', '--isolated', '--quiet', *options, str(PACKAGE)))
 
 def readme():
     "README.md is what nbs/index.ipynb gives"
@@ -92,7 +119,9 @@ def notebooks():
     with subprocess.Popen(['nbdev_test', '--timing', '--n_workers', workers], cwd=ROOT, env=ENV, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         said = []
-        for line in process.stdout: print(line, end=''); said.append(line)
+        for line in process.stdout:
+            print(line, end='')
+            said.append(line)
     listed = ''.join(said).partition('Tests Failed On The Following Notebooks')[2]
     failed = len(re.findall(r'^\s+\S.*\.ipynb\s*$', listed, re.M))
     if process.returncode and not failed or not files or not process.returncode and 'Success.\n' not in said:
@@ -105,16 +134,23 @@ def tested_notebooks():
     from nbdev.frontmatter import FrontmatterProc
     from nbdev.process import NBProcessor
     found = nbglob(NOTEBOOKS, as_path=True)
-    skipped = [path for path in found if NBProcessor(path, procs=FrontmatterProc, process=True).nb.frontmatter_.get('skip_exec')]
+    skipped = [
+        path
+        for path in found
+        if NBProcessor(path, procs=FrontmatterProc, process=True).nb.frontmatter_.get('skip_exec')
+    ]
     return [path for path in found if path not in skipped], skipped
 
 def pytest():
     "tests/: what cannot be tested in a notebook's cell"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder)/'junit.xml'
-        status = subprocess.run([sys.executable, '-m', 'pytest', '-v', '-n', '2', '--dist', 'loadfile', 'tests', f'--junitxml={report}'], cwd=ROOT, env=ENV).returncode
+        pytest = [sys.executable, '-m', 'pytest', '-v', '-n', '2', '--dist', 'loadfile']
+        status = subprocess.run([*pytest, 'tests', f'--junitxml={report}'], cwd=ROOT, env=ENV).returncode
         suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
-    total, failures, errors, skipped = (sum(int(suite.get(key)) for suite in suites) for key in ('tests', 'failures', 'errors', 'skipped'))
+    total, failures, errors, skipped = (
+        sum(int(suite.get(key)) for suite in suites) for key in ('tests', 'failures', 'errors', 'skipped')
+    )
     failed = failures + errors or int(status != 0)   # no tests at all is a failure too
     return Counter(passed=max(total - failed - skipped, 0), failed=failed, skipped=skipped)
 
@@ -125,14 +161,18 @@ def verdict(check):
     if not isinstance(result, Counter):
         print('\n'.join(result) or 'ok')
         result = Counter(failed=1) if result else Counter(passed=1)
-    elif result['failed']: print(f'{check.__name__}: {result["failed"]} failed')
+    elif result['failed']:
+        print(f'{check.__name__}: {result["failed"]} failed')
     return result
 
 CHECKS = {check.__name__: check for check in (export, clean, imports, order, cells, lint, readme, notebooks, pytest)}
 
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
-    if unknown := set(sys.argv[1:]) - CHECKS.keys(): sys.exit(f'no such check: {", ".join(unknown)}; there are {", ".join(CHECKS)}')
+    unknown = set(sys.argv[1:]) - CHECKS.keys()
+    if unknown:
+        sys.exit(f'no such check: {", ".join(unknown)}; there are {", ".join(CHECKS)}')
     count = sum((verdict(CHECKS[name]) for name in sys.argv[1:] or CHECKS), Counter())
-    print(f'\n{count["passed"]} passed, {count["failed"]} failed' + (f', {count["skipped"]} skipped' if count['skipped'] else ''))
+    skipped = f', {count["skipped"]} skipped' if count['skipped'] else ''
+    print(f'\n{count["passed"]} passed, {count["failed"]} failed{skipped}')
     sys.exit(count['failed'] > 0)

@@ -1,10 +1,12 @@
 """Measure prediction and identification, into nbs/benchmarks/prediction/ (numbers only).
 
-    python tools/measure_prediction.py speed DATA MODEL     # time and memory; a folder of cases without faults, and the folder of a run
-    python tools/measure_prediction.py lesions DATA MODEL   # lesions found against true ones, in the cases that the run put aside
-    python tools/measure_prediction.py healthy MODEL        # phantoms with and without lesions; MODEL has learned from phantoms, and mriseg choose has seen it
+    python tools/measure_prediction.py speed DATA MODEL     # time and memory; cases without faults, and a run's folder
+    python tools/measure_prediction.py lesions DATA MODEL   # lesions found, in the cases that the run put aside
+    python tools/measure_prediction.py healthy MODEL        # phantoms with and without lesions
 
-Time is given as a ratio within one run: reading, predicting, identifying and writing, over the network's bare forward pass on the same slices plus decoding the same files. Memory is the peak of a fresh process for 1, 20 and 100 cases (the same ones again under other names).
+MODEL of the last has learned from phantoms, and mriseg choose has seen it. Time is given as a ratio within one run:
+reading, predicting, identifying and writing, over the network's bare forward pass on the same slices plus decoding the
+same files. Memory is the peak of a fresh process for 1, 20 and 100 cases (the same ones again under other names).
 """
 import math, subprocess, sys, tempfile, time
 from dataclasses import replace
@@ -28,7 +30,10 @@ from mriseg.volume import Volume, read_volume
 from mriseg.worklist import identify, predict_cases
 
 OUT = Path(__file__).resolve().parent.parent/'nbs'/'benchmarks'/'prediction'
-CPU, CASES, ROUNDS, BATCH = torch.device('cpu'), 4, 5, 16
+CPU = torch.device('cpu')
+CASES = 4
+ROUNDS = 5
+BATCH = 16
 
 def seconds(work):
     begin = time.perf_counter()
@@ -40,30 +45,39 @@ def forward(model, images):
     network = fold_batch_norm(model.network).to(CPU, memory_format=precision.memory_format)
     with torch.inference_mode():
         for some in torch.from_numpy(images).split(BATCH):
-            with autocasting(CPU, precision): network(to_device(some, CPU, precision))
+            with autocasting(CPU, precision):
+                network(to_device(some, CPU, precision))
 
 def predict(model, cases):
     with tempfile.TemporaryDirectory() as folder:
         for report in predict_cases(model, cases, Path(folder)/'out', device=CPU):
-            if report.fault: sys.exit(str(report))
+            if report.fault:
+                sys.exit(str(report))
 
 def measure_time(model, cases):
     slices = [examination_images(model, read_unlabelled(model, case))[0] for case in cases]
     slices = [images[(images != 0).any(axis=(1, 2, 3))] for images in slices]
     for number in range(ROUNDS + 1): # the first warms up
-        decoding = seconds(lambda: [read_volume(case.sequences[name]) for case in cases for name in model.sequences])
+        paths = [case.sequences[name] for case in cases for name in model.sequences]
+        decoding = seconds(lambda: [read_volume(path) for path in paths])
         bare = seconds(lambda: [forward(model, images) for images in slices])
         whole = seconds(lambda: predict(model, cases))
-        if number: yield number, f'{decoding/len(cases):.3f}', f'{bare/len(cases):.3f}', f'{whole/len(cases):.3f}', f'{whole/(decoding + bare):.3f}'
+        if number:
+            a_case = [f'{taken/len(cases):.3f}' for taken in (decoding, bare, whole)]
+            yield number, *a_case, f'{whole/(decoding + bare):.3f}'
 
 def peak(data, model, count): # MiB, in a fresh process
-    found = subprocess.run([sys.executable, __file__, 'one_process', data, model, str(count)], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, __file__, 'one_process', data, model, str(count)], capture_output=True, text=True, check=True
+    )
     return int(found.stdout.split()[-1])
 
 def speed(data, path):
-    model, cases = load_model(path), find_cases(data)
+    model = load_model(path)
+    cases = find_cases(data)
     write_csv(OUT/'memory.csv', [('cases', 'peak_mib'), *((count, peak(data, path, count)) for count in (1, 20, 100))])
-    write_csv(OUT/'time.csv', [('round', 'decoding_s', 'forward_s', 'whole_s', 'ratio'), *measure_time(model, cases[:CASES])])
+    header = ('round', 'decoding_s', 'forward_s', 'whole_s', 'ratio')
+    write_csv(OUT/'time.csv', [header, *measure_time(model, cases[:CASES])])
 
 def one_process(data, path, count): # that `peak` measures
     cases = find_cases(data)
@@ -71,28 +85,36 @@ def one_process(data, path, count): # that `peak` measures
     print(next(int(line.split()[1])//1024 for line in open('/proc/self/status') if line.startswith('VmHWM'))) # Linux; getrusage counts the parent's memory in
 
 def lesions(data, path):
-    model, rows = load_model(path), []
+    model = load_model(path)
+    rows = []
     for case in [case for case in find_cases(data) if case.case_id in model.facts['valid']]:
         examination = read_case(case, model.sequences, needs_label=True)
-        for name, finding in identify(predict_examination(model, examination, device=CPU), examination).findings.items():
+        prediction = predict_examination(model, examination, device=CPU)
+        for name, finding in identify(prediction, examination).findings.items():
             truth, = structure_masks(examination.label, {name: model.structures[name]})
             true = find_lesions(Volume(truth, examination.grid.affine), minimum_ml=SPECK_ML)
             found = [lesion for lesion in finding.lesions if lesion.volume_ml >= SPECK_ML]
             apart = math.dist(true[0].centroid_mm, found[0].centroid_mm) if true and found else math.nan
-            rows.append((case.case_id, name, len(true), len(found), *(f'{sum(one.volume_ml for one in some):.2f}' for some in (true, found)), f'{apart:.2f}', f'{finding.probability:.4f}'))
-    write_csv(OUT/'lesions.csv', [('case', 'structure', 'true', 'found', 'true_ml', 'found_ml', 'centroids_apart_mm', 'case_probability'), *rows])
+            volumes = [sum(one.volume_ml for one in true), sum(one.volume_ml for one in found)]
+            figures = [*(f'{volume:.2f}' for volume in volumes), f'{apart:.2f}', f'{finding.probability:.4f}']
+            rows.append((case.case_id, name, len(true), len(found), *figures))
+    header = ('case', 'structure', 'true', 'found', 'true_ml', 'found_ml', 'centroids_apart_mm', 'case_probability')
+    write_csv(OUT/'lesions.csv', [header, *rows])
 
 def healthy(path):
-    model, rows = load_model(path), []
+    model = load_model(path)
+    rows = []
     plain = replace(model, threshold=0.5, keep_largest=False, minimum_ml=0.)
     for seed, count in product(range(900_000, 900_100), (0, 1)):
         phantom = make_phantom(seed, (80, 96, 48), lesions=count)
         for probability in predict_probabilities(model, phantom, device=CPU).values():
             found = [numbered_pieces(mask_from(one, probability), minimum_ml=SPECK_ML)[1] for one in (plain, model)]
-            rows.append((seed, count, f'{case_probability(probability):.4f}', *(f'{volumes.sum():.4f}' for volumes in found)))
+            found_ml = [f'{volumes.sum():.4f}' for volumes in found]
+            rows.append((seed, count, f'{case_probability(probability):.4f}', *found_ml))
     write_csv(OUT/'healthy.csv', [('seed', 'lesions', 'case_probability', 'plain_ml', 'chosen_ml'), *rows])
 
 if __name__ == '__main__':
     parts = dict(speed=speed, lesions=lesions, healthy=healthy, one_process=one_process)
-    if len(sys.argv) < 3 or sys.argv[1] not in parts: sys.exit(__doc__)
+    if len(sys.argv) < 3 or sys.argv[1] not in parts:
+        sys.exit(__doc__)
     parts[sys.argv[1]](*sys.argv[2:])

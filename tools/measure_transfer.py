@@ -1,11 +1,15 @@
-"""Measure transfer on the real data of `MRISEG_DATA` (default ../shared/data), one part at a time, into nbs/benchmarks/transfer/ (scores only).
+"""Measure transfer on the real data of `MRISEG_DATA` (default ../shared/data), one part at a time.
+
+The scores, and only they, go into nbs/benchmarks/transfer/.
 
     python tools/measure_transfer.py subsets BASE     # every part of T1, T2, FLAIR on the BraTS cases put aside
     python tools/measure_transfer.py curve BASE       # hippocampus: 1 to 40 cases, with the base and from scratch
     python tools/measure_transfer.py ms BASE          # multiple sclerosis: learn from one patient, judge on the other
-    python tools/measure_transfer.py suggest BASE     # five hippocampi that disagreement suggests, against five at random
+    python tools/measure_transfer.py suggest BASE     # five hippocampi that disagreement suggests, or five at random
 
-BASE is the folder of a run such as `mriseg train brats2018 --valid aside.txt --epochs 30 --sequence-dropout 0.5`. What was begun goes on where it stopped; caches and trainings are kept in MRISEG_SCRATCH (default: mriseg_measure in the folder for temporary files), those of the curve beside it.
+BASE is the folder of a run such as `mriseg train brats2018 --valid aside.txt --epochs 30 --sequence-dropout 0.5`. What
+was begun goes on where it stopped; caches and trainings are kept in MRISEG_SCRATCH (default: mriseg_measure in the
+folder for temporary files), those of the curve beside it.
 """
 import csv, os, sys, tempfile
 from dataclasses import replace
@@ -39,7 +43,8 @@ SCRATCH = Path(os.environ.get('MRISEG_SCRATCH', Path(tempfile.gettempdir())/'mri
 CPU = torch.device('cpu')
 HIPPOCAMPUS = dict(anterior=(1,), posterior=(2,))
 
-def write_rows(name, header, rows): write_csv(OUT/name, [header, *rows])
+def write_rows(name, header, rows):
+    write_csv(OUT/name, [header, *rows])
 
 def read_rows(name):
     return list(csv.reader((OUT/name).open(encoding='utf-8')))[1:] if (OUT/name).exists() else []
@@ -53,53 +58,75 @@ def subsets(base):
     cases = [case for case in find_cases(DATA/'brats2018') if case.case_id in base.facts['valid']]
     scores = score_subsets(base, cases, device=CPU)
     print(subset_table(scores))
-    write_rows('subsets.csv', ['sequences', 'case', 'dice'], [['+'.join(part), row.case, f'{row.dice:.4f}'] for part, rows in scores.items() for row in rows])
+    table = [
+        ['+'.join(part), row.case, f'{row.dice:.4f}']
+        for part, rows in scores.items()
+        for row in rows
+    ]
+    write_rows('subsets.csv', ['sequences', 'case', 'dice'], table)
 
 def curve(base):
     split = hippocampi()
     task = prepare_task(base, [*split.train, *split.valid], HIPPOCAMPUS, SCRATCH/'cache', split=split)
-    for one in learning_curve(task, OUT/'hippocampus', few_case_settings(), device=CPU): print(one, flush=True)
+    for one in learning_curve(task, OUT/'hippocampus', few_case_settings(), device=CPU):
+        print(one, flush=True)
 
 def ms(base):
-    cases, rows = sorted(find_cases(DATA/'ms'), key=lambda case: case.case_id), read_rows('ms.csv')
+    cases = sorted(find_cases(DATA/'ms'), key=lambda case: case.case_id)
+    rows = read_rows('ms.csv')
     for seed, (learn, judge), start in product(range(2), (cases, cases[::-1]), ('base', *STARTS)):
-        if (start, seed) == ('base', 1) or [learn.case_id, start, str(seed)] in [row[:3] for row in rows]: continue # untrained: no seed
-        task, run = prepare_task(base, [learn], dict(lesion=(1,)), SCRATCH/'cache'), SCRATCH/'ms'/learn.case_id/f'{start}_{seed}'
-        if start == 'base': model = base_as_is(task)
+        if (start, seed) == ('base', 1) or [learn.case_id, start, str(seed)] in [row[:3] for row in rows]:
+            continue # untrained: no seed
+        task = prepare_task(base, [learn], dict(lesion=(1,)), SCRATCH/'cache')
+        run = SCRATCH/'ms'/learn.case_id/f'{start}_{seed}'
+        if start == 'base':
+            model = base_as_is(task)
         else:
-            for _ in fit_task(task, start, settings=few_case_settings(seed=seed), run_folder=run, device=CPU): pass
+            for _ in fit_task(task, start, settings=few_case_settings(seed=seed), run_folder=run, device=CPU):
+                pass
             model = load_model(run/'last')
         mask = predict_case(model, judge, device=CPU).masks['lesion']
         truth = structure_masks(read_case(judge, ('flair',), needs_label=True).label, task.structures)[0]
         found = detect_lesions(mask, Volume(truth, mask.affine), minimum_ml=0.01)
-        rows.append([learn.case_id, start, str(seed), judge.case_id, *(f'{score:.4f}' for score in overlap_scores(mask.array, truth)), found.found, found.missed, found.false])
+        scores = [f'{score:.4f}' for score in overlap_scores(mask.array, truth)]
+        lesions = [found.found, found.missed, found.false]
+        rows.append([learn.case_id, start, str(seed), judge.case_id, *scores, *lesions])
         print(*rows[-1], flush=True)
-        write_rows('ms.csv', ['learned_from', 'start', 'seed', 'judged_on', 'dice', 'sensitivity', 'precision', 'found', 'missed', 'false'], rows)
+        header = ['learned_from', 'start', 'seed', 'judged_on', 'dice', 'sensitivity', 'precision']
+        write_rows('ms.csv', [*header, 'found', 'missed', 'false'], rows)
 
 def suggest(base, begin=2, more=5, draws=5):
-    split, rows = hippocampi(), read_rows('suggest.csv')
+    split = hippocampi()
+    rows = read_rows('suggest.csv')
     task = prepare_task(base, [*split.train, *split.valid], HIPPOCAMPUS, SCRATCH/'cache', split=split)
     files = {case.case_id: case for case in split.train}
     for draw in range(draws):
         done = {row[1] for row in rows if row[0] == str(draw)}
-        if len(done) == 2: continue
+        if len(done) == 2:
+            continue
         order = drawn_cases(task, len(task.train), draw)
         known, others = order[:begin], order[begin:]
         def model_of(cases, name):
-            run, some = SCRATCH/'suggest'/f'{draw}_{name}', replace(task, train=cases, valid=())
-            for _ in fit_task(some, STARTS[0], settings=few_case_settings(seed=draw), run_folder=run, device=CPU): pass
+            run = SCRATCH/'suggest'/f'{draw}_{name}'
+            some = replace(task, train=cases, valid=())
+            for _ in fit_task(some, STARTS[0], settings=few_case_settings(seed=draw), run_folder=run, device=CPU):
+                pass
             return load_model(run/'last')
         ranked = suggest_cases(model_of(known, 'begin'), [files[case.case_id] for case in others], device=CPU)
         best = {one.case_id for one in ranked[:more]}
-        for name, taken in dict(suggested=[case for case in others if case.case_id in best], random=others[:more]).items():
-            if name in done: continue
+        suggested = [case for case in others if case.case_id in best]
+        for name, taken in dict(suggested=suggested, random=others[:more]).items():
+            if name in done:
+                continue
             model = model_of([*known, *taken], name)
-            dice = np.mean([judge_case(model.network, SliceDataset([case]), model.threshold, CPU)[0] for case in task.valid])
+            judged = [judge_case(model.network, SliceDataset([case]), model.threshold, CPU) for case in task.valid]
+            dice = np.mean([scores[0] for scores in judged])
             rows.append([str(draw), name, f'{dice:.4f}', ' '.join(case.case_id for case in taken)])
             print(*rows[-1], flush=True)
             write_rows('suggest.csv', ['draw', 'taken', 'dice', 'cases'], rows)
 
 if __name__ == '__main__':
-    if len(sys.argv) != 3 or sys.argv[1] not in ('subsets', 'curve', 'ms', 'suggest'): sys.exit(__doc__)
+    if len(sys.argv) != 3 or sys.argv[1] not in ('subsets', 'curve', 'ms', 'suggest'):
+        sys.exit(__doc__)
     OUT.mkdir(parents=True, exist_ok=True)
     globals()[sys.argv[1]](load_model(sys.argv[2]))

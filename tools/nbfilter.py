@@ -11,14 +11,17 @@ def find_notebook(cells):
     "The notebook's path: Quarto does not say which one it is, its cell ids do."
     ids = [c.get('id') for c in cells]
     for path in Path.cwd().rglob('*.ipynb'):
-        if [c.get('id') for c in json.loads(path.read_text(encoding='utf-8'))['cells']] == ids: return path
-    raise SystemExit(f'nbfilter: no notebook under {Path.cwd()} has the cells that Quarto sent; save it and render again')
+        if [c.get('id') for c in json.loads(path.read_text(encoding='utf-8'))['cells']] == ids:
+            return path
+    told = f'nbfilter: no notebook under {Path.cwd()} has the cells that Quarto sent; save it and render again'
+    raise SystemExit(told)
 
 def process(text):
     notebook = json.loads(text)
     nb = dict2nb(notebook)
     nb.path_ = find_notebook(notebook['cells'])
-    with open(os.devnull, 'w') as null, redirect_stdout(null): FilterDefaults()(nb)   # stdout is for the notebook alone
+    with open(os.devnull, 'w') as null, redirect_stdout(null):
+        FilterDefaults()(nb)   # stdout is for the notebook alone
     return nb2str(nb)
 
 if __name__ == '__main__':
