@@ -111,7 +111,7 @@ def test_one_writer(both):
 
 def command(count, data, out, *more):
     options = ['--out', out, '--batch-size', '4', '--device', 'cpu', '--valid', '0.3', *more]
-    return torchrun(count, '-m', 'mriseg.cli', 'train', data, *options)
+    return torchrun(count, '-m', 'mriseg', 'train', data, *options)
 
 def test_one_process_killed_ends_the_other_and_the_run_goes_on(data, tmp_path):
     out = tmp_path/'run'
@@ -142,7 +142,7 @@ def test_prediction_and_scores_are_shared(data, tmp_path):
     scores = {}
     for count in (1, 2):
         options = ['--model', tmp_path/'run', '--out', tmp_path/f'scores{count}', '--device', 'cpu']
-        evaluate = torchrun(count, '-m', 'mriseg.cli', 'evaluate', data, *options)
+        evaluate = torchrun(count, '-m', 'mriseg', 'evaluate', data, *options)
         result = subprocess.run(evaluate, text=True, capture_output=True, env=QUIET)
         assert result.returncode == 0, result.stderr
         rows = list(csv.DictReader((tmp_path/f'scores{count}'/'scores.csv').open()))

@@ -277,7 +277,11 @@ def test_an_empty_argument_is_refused(command, options, tmp_path):
 )
 def test_a_place_that_can_not_be_written_to(data, tmp_path, command, option, read_only):
     (tmp_path/'note').touch()
-    given = [] if command == 'demo' else [data]
+    out = ['--out', tmp_path/'out']
+    needed = dict(
+        train=out, predict=['--model', 'RUN', *out], evaluate=['--model', 'RUN', *out], browse=['--model', 'RUN'],
+        transfer=['--base', 'RUN', *out])
+    given = [] if command == 'demo' else [data, *needed.get(command, [])]
     refusals = {
         tmp_path/'note'/'x': 'is a file where a folder is needed',
         read_only/'x': 'nothing can be written in',
