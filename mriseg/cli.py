@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .adapt import STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split
+from .adapt import (
+    STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split)
 from .audit import BACKENDS, audit_operators, self_test
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .case import Case, refuse_structures
@@ -28,12 +29,16 @@ from .checkpoint import Model, find_model, load_model, save_model
 from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .device import default_device, default_precision, describe_device, is_full
-from .evaluate import ScoreRow, comparison_table, evaluate_case, read_scores, refuse_subsets, score_subsets, score_table, subset_table, write_scores
+from .evaluate import (
+    ScoreRow, comparison_table, evaluate_case, read_scores, refuse_subsets, score_subsets, score_table,
+    subset_table, write_scores)
 from .files import claim_folder, refuse_occupied, written_whole
 from .finding import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded
 from .phantom import write_phantoms
-from .plan import Plan, cached_cases, choose_sequences, choose_split, guess_told, new_model, plan_training, refuse_left_out, subjects_told
+from .plan import (
+    Plan, cached_cases, choose_sequences, choose_split, guess_told, new_model, plan_training, refuse_left_out,
+    subjects_told)
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import preset_config

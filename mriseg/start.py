@@ -20,7 +20,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .terminal import INTERRUPTED, at_home, ended_by_interrupt, fallback_fonts, open_streams, printable, refuse_empty, refuse_unwritable, silence_glyphs, system_sentence
+from .terminal import (
+    INTERRUPTED, at_home, ended_by_interrupt, fallback_fonts, open_streams, printable, refuse_empty,
+    refuse_unwritable, silence_glyphs, system_sentence)
 
 # %% ../nbs/19_start.ipynb #268d3fc4
 LEAVES = dict(

@@ -123,8 +123,8 @@ def evaluate(
         scores = _scored(trained, cases, out/'masks', device)
         if scores.rows:
             write_scores(out/'scores.csv', scores.rows)
-            title = f'{len(cases)} cases'
-            write_score_sheet(out/'scores.html', scores.rows, cases, trained, out/'masks', title=title, faults=scores.faults)
+            told = dict(title=f'{len(cases)} cases', faults=scores.faults)
+            write_score_sheet(out/'scores.html', scores.rows, cases, trained, out/'masks', **told)
     return scores
 
 # %% ../nbs/17_together.ipynb #0df27afb

@@ -1,7 +1,8 @@
 "The checks that CI runs. `python tools/gate.py` runs all, `python tools/gate.py export clean` those two."
-import ast, json, os, re, subprocess, sys, sysconfig, tempfile
+import ast, json, os, re, subprocess, sys, sysconfig, tempfile, tokenize
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -101,6 +102,33 @@ def cells():
                 mixed.append(f'{path.relative_to(ROOT)}, cell {number}: it imports and does something else; split it')
     return mixed
 
+LONGEST = 120 # characters of code in a line
+
+def long_lines(text):
+    "The numbers of lines that are too long, a comment at their end not counted."
+    ends = {}
+    for token in tokenize.generate_tokens(StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            ends[token.start[0]] = token.start[1]
+    lines = enumerate(text.splitlines(), 1)
+    return [number for number, line in lines if len(line[:ends.get(number)].rstrip()) > LONGEST]
+
+def lines():
+    "no line of code is longer than 120 characters, in notebooks, tests and tools"
+    found = []
+    for path in sorted([*ROOT.glob('tests/*.py'), *ROOT.glob('tools/*.py'), *NOTEBOOKS.rglob('*.ipynb')]):
+        if '.ipynb_checkpoints' in path.parts:
+            continue
+        text = path.read_text(encoding='utf-8')
+        parts = {'': text} if path.suffix == '.py' else {
+            f', cell {cell["id"]}': ''.join(cell['source'])
+            for cell in json.loads(text)['cells']
+            if cell['cell_type'] == 'code' and not cell['source'][:1] == ['%']
+        }
+        for place, code in parts.items():
+            found += [f'{path.relative_to(ROOT)}{place}, line {number}' for number in long_lines(code)]
+    return found
+
 def lint():
     "nothing of a notebook is missing in its module, no import is unused"
     options = ['--select', 'F401,F403,F405,F811,F821', '--exclude', '__init__.py,_modidx.py']
@@ -165,7 +193,8 @@ def verdict(check):
         print(f'{check.__name__}: {result["failed"]} failed')
     return result
 
-CHECKS = {check.__name__: check for check in (export, clean, imports, order, cells, lint, readme, notebooks, pytest)}
+ALL = (export, clean, imports, order, cells, lines, lint, readme, notebooks, pytest)
+CHECKS = {check.__name__: check for check in ALL}
 
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
