@@ -32,23 +32,23 @@ from .device import default_device, default_precision, describe_device, is_full
 from .evaluate import (
     ScoreRow, comparison_table, evaluate_case, read_scores, refuse_subsets, score_subsets, score_table,
     subset_table, write_scores)
-from .files import claim_folder, refuse_occupied, written_whole
+from .files import refuse_occupied, written_whole
 from .finding import CaseList, find_cases
-from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded
+from .folders import keep_record, owned_folder, refuse_edited
 from .phantom import write_phantoms
 from .plan import (
-    Plan, cached_cases, choose_sequences, choose_split, guess_told, new_model, plan_training, refuse_left_out,
-    subjects_told)
+    Plan, cached_cases, choose_sequences, choose_split, found_cases, guess_told, new_model, plan_training, plural,
+    refuse_left_out, subjects_told)
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import preset_config
 from .serve import refuse_port, serve_page
 from .show import show_table
 from .split import given_split, named_split, select_cases
-from .subjects import assign_subjects, write_subjects
+from .subjects import write_subjects
 from .suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
-from .together import check
+from .together import check, claim_scores
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import Outcome, spared, transfer
 from .vgg16 import count_origins
@@ -142,10 +142,7 @@ def _find(data:Path, pattern:str|None=None, persons:str|None=None) -> CaseList:
     "Find the cases, say who is who among them, and say in a line what was recognised and what was not."
     cases = find_cases(data, pattern)
     print(cases)
-    return CaseList(assign_subjects(cases, persons), cases.passed_over) if persons else cases
-
-def _plural(count:int, what:str) -> str:
-    return f'{count} {what}' if count == 1 else f'{count} {what}s'
+    return found_cases(cases, persons=persons)
 
 def _tell_subjects(cases:Sequence[Case]) -> None:
     "Say which cases are taken for one person, and what is open."
@@ -206,10 +203,10 @@ def mriseg_check(
     to_mend = [fault for fault in report.faults if fault.must_mend]
     wrong = {fault.case_id for fault in to_mend}
     odd = {fault.case_id for fault in report.faults} - wrong
-    told = f"{_plural(len(cases), 'case')}: {len(wrong)} to be mended, {len(odd)} more to be looked at"
+    told = f"{plural(len(cases), 'case')}: {len(wrong)} to be mended, {len(odd)} more to be looked at"
     print(f'{told}; {out}/faults.csv, subjects.csv and contact_sheet.png' if out else told)
     if to_mend:
-        raise ValueError(f"{_plural(len(to_mend), 'fault')} in {data} must be mended, listed above")
+        raise ValueError(f"{plural(len(to_mend), 'fault')} in {data} must be mended, listed above")
 
 # %% ../nbs/18_cli.ipynb #e0342bcc
 def _tell_baselines(weight:torch.Tensor, trivial:dict[str, dict[str, float]]) -> None:
@@ -322,7 +319,7 @@ def _choose_extras(maps:str|None, pictures:bool) -> Extras:
 def _tell_predicted(reports:Sequence[CaseReport], out:Path) -> None:
     "Say how many cases were done, how many of them before, and which could not be."
     faults = [report.fault for report in reports if report.fault]
-    told = f"masks and lesions of {_plural(len(reports) - len(faults), 'case')} in {out}"
+    told = f"masks and lesions of {plural(len(reports) - len(faults), 'case')} in {out}"
     if before := sum(report.done_before for report in reports):
         told += f", of which {before} {'was' if before == 1 else 'were'} done before"
     print(f"{told}; a line for each in {out/'summary.csv'}")
@@ -451,10 +448,7 @@ def mriseg_evaluate(
         raise ValueError(f'no case in {data} has a label to score against; add files named like CASE_seg.nii.gz')
     if subsets:
         refuse_subsets(trained, found)
-    claim_folder(out, dict(rule_of(trained, chosen), subsets=subsets, data=str(data.resolve()), cases=cases))
-    refuse_unrecorded(out)
-    keep_record(out)
-    refuse_edited([*out.glob('scores_*.csv'), out/'scores.csv', out/'scores.html'])
+    claim_scores(out, dict(rule_of(trained, chosen), subsets=subsets, data=str(data.resolve()), cases=cases))
     if subsets:
         return _score_parts(trained, found, out, chosen)
     rows, faults = _score_cases(trained, found, out, chosen, aside=cases == 'valid')
@@ -556,7 +550,7 @@ def mriseg_browse(
     scenes = asked_scenes(data, model, **given)
     if out:
         faults = write_browser(out, scenes, title=f'{model} on {data}')
-        print(f"{_plural(len(scenes) - len(faults), 'case')} in {out}")
+        print(f"{plural(len(scenes) - len(faults), 'case')} in {out}")
         return _tell(faults, scenes)
     Deck(scenes).first() # if no case can be read, that is said here, not in the page
     serve_page(_page_code(data, model, given), port, show=not no_open)
@@ -595,7 +589,7 @@ def _tell_trainings(task:Task, minutes:float|None) -> None:
     long = f'{course.epochs*course.pass_steps} steps'
     if minutes:
         long = f'about {minutes:g} min (the later ones take as many steps as the first)'
-    print(f"{_plural(number, 'training')} of {long}: {why}", flush=True)
+    print(f"{plural(number, 'training')} of {long}: {why}", flush=True)
 
 # %% ../nbs/18_cli.ipynb #f160eba7
 def _find_unlabelled(suggest:Path|None, pattern:str|None) -> list[Case]:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from .case import Case
 from .checkpoint import Model
-from .evaluate import COLUMNS, LESION_ML, ScoreRow, healthy_line, notes, worst_first
+from .evaluate import COMPARED, COLUMNS, LESION_ML, ScoreRow, healthy_line, notes, worst_first
 from .metrics import summarise
 from .predict import present_sequences
 from .report import html_picture, html_scene, png_bytes, write_page
@@ -216,13 +216,7 @@ def _anchors(structure:str) -> list[FT]:
     ]
 
 # %% ../nbs/14_scoresheet.ipynb #abfad4bd
-SUMMARISED = dict(
-    dice='Dice',
-    sensitivity='sensitivity',
-    precision='precision',
-    hd95_mm='HD95 in mm',
-    penalised_hd95_mm='HD95 in mm, penalised',
-    surface_mm='mean surface distance in mm',
+SUMMARISED = COMPARED | dict(
     volume_error_ml='volume error in mL',
     flair_threshold_dice='Dice of a FLAIR threshold',
     blank_dice='Dice of marking nothing',
