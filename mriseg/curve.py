@@ -24,7 +24,7 @@ from .cache import CachedCase
 from .checkpoint import Model, load_model
 from .dataset import SliceDataset
 from .device import default_device, default_precision
-from .files import claim_folder, read_table, write_csv
+from .files import claim_folder, read_table, sweep_unfinished, write_csv
 from .folders import owned_folder
 from .metrics import Summary, case_mean, mean_score, summarise
 from .report import read_run
@@ -125,6 +125,7 @@ def learning_curve(
         told = f'{need}; label a few more, or put some of them aside'
         raise ValueError(told)
     with owned_folder(folder, 'a learning curve'):
+        sweep_unfinished(folder, hours=0)
         yield from _trainings(task, Path(folder), settings, draws, device)
 
 # %% ../nbs/15_curve.ipynb #30ee09ac

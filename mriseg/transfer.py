@@ -18,7 +18,7 @@ from .cache import CachedCase
 from .checkpoint import Model, load_model, save_model
 from .dataset import SliceDataset
 from .device import Precision, default_device, default_precision
-from .files import claim_folder, write_csv
+from .files import claim_folder, sweep_unfinished, write_csv
 from .folders import owned_folder
 from .metrics import mean_score
 from .report import read_run
@@ -222,6 +222,7 @@ def transfer(
     "Train from the base and from scratch, compare them with each other and with the base, and keep the best."
     device = default_device(device)
     with owned_folder(run_folder, 'a transfer'):
+        sweep_unfinished(run_folder, hours=0)
         return _compared(task, Path(run_folder), settings, device)
 
 def _write_candidates(

@@ -78,6 +78,8 @@ def test_killed_at_random_moments(data, run, tmp_path):
             shutil.rmtree(folder) # it came to its end before it could be killed often enough: once more from the beginning
         else:
             kills += os.waitpid(process, 0)[1] == signal.SIGKILL
+    for name in ('curve.csv', 'candidates.csv'):
+        (folder/f'.0123abcd-{name}').touch()   # as a kill in the middle of writing leaves it
     assert same(run(data, cache, folder), undisturbed)
     assert not list(folder.rglob('.*-*')), 'something half-written is left'
 
