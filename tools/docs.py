@@ -41,7 +41,7 @@ def as_page(notebook, depth):
 
     Signatures are without links, and what a cell defines stands in the order in which it does."""
     notebook = re.sub(r'(\]\([^)\s]*?)' + NUMBER + r'(\w+\.ipynb)', r'\1\2', notebook)
-    notebook = re.sub(r'\]\((\w+\.html#)', r'](' + '../'*depth + r'\1', notebook)
+    notebook = re.sub(r'\]\(([\w/]+\.html#)', r'](' + '../'*depth + r'\1', notebook)
     notebook = re.sub(r'output-file: [^"\\]*\\n', '', notebook)   # the notebook has that name already
     nb = json.loads(notebook)
     for cell in nb['cells']:

@@ -55,7 +55,7 @@ def clean():
 
 def imports():
     "each module can be imported alone"
-    names = ['.'.join(path.relative_to(ROOT).with_suffix('').parts) for path, _ in modules()]
+    names = [dotted(path) for path, _ in modules()]
     with ThreadPoolExecutor(2) as pool:
         results = pool.map(lambda name: run(sys.executable, '-c', f'import {name}'), names)
     return [
@@ -64,28 +64,33 @@ def imports():
         for said in complaint(result)
     ]
 
+def dotted(path):
+    "The name by which a module is imported."
+    return '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+
 def order():
     "a module imports only modules of earlier notebooks"
-    place = {path.stem: notebook.name for path, notebook in modules() if notebook}
+    place = {dotted(path): notebook.name for path, notebook in modules() if notebook}
     return [
-        f'{path.name} ({place[path.stem]}) imports {name} ({place[name]})'
+        f'{module} ({place[module]}) imports {name} ({place[name]})'
         for path, notebook in modules()
         if notebook
-        for name in imported(ast.parse(path.read_text(encoding='utf-8')))
-        if name in place and place[name] >= place[path.stem]
+        for module in [dotted(path)]
+        for name in imported(path)
+        if name in place and place[name] >= place[module]
     ]
 
-def imported(tree):
-    "The names right under `mriseg` that a module imports, wherever in it."
-    for node in ast.walk(tree):
+def imported(path):
+    "What a module imports of the package, wherever in it: modules, and the names in them."
+    parts = dotted(path).split('.')
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = '.'.join(filter(None, [PACKAGE.name if node.level else '', node.module]))
-            names = [base] if base != PACKAGE.name else [f'{base}.{alias.name}' for alias in node.names]
-        else:
-            continue
-        yield from (name.split('.')[1] for name in names if name.startswith(PACKAGE.name + '.'))
+            above = parts[:-node.level] if node.level else []
+            base = '.'.join([*above, *filter(None, [node.module])])
+            yield base
+            yield from (f'{base}.{alias.name}' for alias in node.names)
 
 def cells():
     "imports stand in cells of their own: building the site executes what stands beside them"
