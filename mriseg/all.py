@@ -15,7 +15,8 @@ __all__ = ['Case', 'Extras', 'Model', 'Plan', 'Scene', 'SegNet', 'SegNetConfig',
 
 # %% ../nbs/21_all.ipynb #ab37a0fa
 from .adapt import few_case_settings, prepare_task
-from .audit import audit_operators, self_test
+from .audit import audit_operators
+from .self_test import self_test
 from .browser import SliceBrowser
 from .cache import build_cache
 from .case import Case

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from .adapt import (
     STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split)
-from .audit import BACKENDS, audit_operators, self_test
+from .audit import BACKENDS, audit_operators
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .case import Case, refuse_structures
 from .checkpoint import Model, find_model, load_model, save_model
@@ -42,6 +42,7 @@ from .plan import (
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import preset_config
+from .self_test import self_test
 from .serve import refuse_port, serve_page
 from .show import show_table
 from .split import given_split, named_split, select_cases
