@@ -24,7 +24,7 @@ from .adapt import (
     STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split)
 from .audit import BACKENDS, audit_operators, self_test
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
-from .case import Case, refuse_structures
+from .case import Case
 from .checkpoint import Model, find_model, load_model, save_model
 from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
@@ -32,7 +32,7 @@ from .device import default_device, default_precision, describe_device, is_full
 from .evaluate import (
     ScoreRow, comparison_table, evaluate_case, read_scores, refuse_subsets, score_subsets, score_table,
     subset_table, write_scores)
-from .files import refuse_occupied, written_whole
+from .files import refuse_occupied, refuse_structures, written_whole
 from .finding import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited
 from .phantom import write_phantoms

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 
 from .cache import CachedCase, build_cache
-from .case import Case, refuse_structures
+from .case import Case
 from .checkpoint import Model
 from .dataset import SliceDataset
 from .device import default_device
+from .files import refuse_structures
 from .finding import CaseList, find_cases
 from .segnet import SegNet, SegNetConfig, preset_config
 from .split import Split, given_split, named_split, split_cases
