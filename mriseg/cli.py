@@ -21,7 +21,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .adapt import (
-    STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split)
+    STARTS, Task, few_case_settings, prepare_task, usual_sequences, usual_split)
 from .audit import BACKENDS, audit_operators, self_test
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .case import Case
@@ -51,8 +51,8 @@ from .terminal import printable, system_sentence
 from .together import check, claim_scores
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import Outcome, spared, transfer
-from .vgg16 import count_origins
 from .volume import read_volume, reorient
+from .weights import adapt_model, count_origins, describe_origins
 from .worklist import CaseReport, Extras, predict_cases, rule_of, write_summary
 
 # %% ../nbs/18_cli.ipynb #b0db238b
