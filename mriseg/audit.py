@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .augment import augment, draw_augmentation
+from .augment_random import augment, draw_augmentation
 from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back
 from .device import keep_memory, loss_scaler, memory_in_use, to_device, wait_for
 from .loss import segmentation_loss
