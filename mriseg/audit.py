@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .augment import augment, draw_augmentation
+from .augment_random import augment, draw_augmentation
 from .device import Precision, to_device
 from .segnet import SegNet, SegNetConfig
 from .train import OPTIMIZERS, slice_probabilities, training_step

@@ -21,8 +21,8 @@ import numpy as np
 from safetensors.numpy import save
 from tqdm.contrib.concurrent import thread_map
 
-from .case import Case, read_case, refuse_structures
-from .files import file_hash, sweep_unfinished, written_whole
+from .case import Case, read_case
+from .files import file_hash, refuse_structures, sweep_unfinished, written_whole
 from .fingerprint import fingerprints, shared_cases
 from .preprocess import CLIP_PERCENTILES, SPACING_TOLERANCE, Placement
 from .preprocess import check_label_values, network_images, place_head, slice_spacing

@@ -21,8 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from .case import refuse_alike, refuse_structures
-from .files import write_json, written_whole
+from .files import refuse_alike, refuse_structures, write_json, written_whole
 from .segnet import SegNet, SegNetConfig
 
 # %% ../nbs/10_checkpoint.ipynb #8c333658

@@ -21,10 +21,10 @@ import torch
 from tqdm.auto import tqdm
 
 from .adapt import (
-    STARTS, Task, adapt_model, describe_origins, few_case_settings, prepare_task, usual_sequences, usual_split)
+    STARTS, Task, few_case_settings, prepare_task, usual_sequences, usual_split)
 from .audit import BACKENDS, audit_operators
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
-from .case import Case, refuse_structures
+from .case import Case
 from .checkpoint import Model, find_model, load_model, save_model
 from .choose import choose_rule
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
@@ -32,7 +32,7 @@ from .device import default_device, default_precision, describe_device, is_full
 from .evaluate import (
     ScoreRow, comparison_table, evaluate_case, read_scores, refuse_subsets, score_subsets, score_table,
     subset_table, write_scores)
-from .files import refuse_occupied, written_whole
+from .files import refuse_occupied, refuse_structures, written_whole
 from .finding import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited
 from .phantom import write_phantoms
@@ -52,8 +52,8 @@ from .terminal import printable, system_sentence
 from .together import check, claim_scores
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import Outcome, spared, transfer
-from .vgg16 import count_origins
 from .volume import read_volume, reorient
+from .weights import adapt_model, count_origins, describe_origins
 from .worklist import CaseReport, Extras, predict_cases, rule_of, write_summary
 
 # %% ../nbs/18_cli.ipynb #b0db238b

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['WRITTEN', 'FORMULA', 'written_whole', 'sweep_unfinished', 'plain_cell', 'read_cell', 'read_table', 'read_rows',
-           'write_json', 'write_csv', 'read_json', 'refuse_occupied', 'claim_folder', 'file_hash', 'can_name_files']
+           'write_json', 'write_csv', 'read_json', 'refuse_occupied', 'claim_folder', 'file_hash', 'can_name_files',
+           'refuse_alike', 'refuse_structures']
 
 # %% ../nbs/00_files.ipynb #9711af43
 import csv
@@ -17,6 +18,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -240,3 +242,36 @@ def can_name_files(text:str) -> bool:
     if not text or text[0] == '.':
         return False
     return not re.search(r'[/\\:*?"<>|\x00-\x1f]', text)
+
+# %% ../nbs/00_files.ipynb #959bf07c
+def refuse_alike(
+    names:Iterable[str],
+    kind:str, # what they are names of
+) -> None:
+    "Refuse names that differ by capitals only."
+    seen = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            alike = f"the {kind} '{other}' and '{name}' differ by capitals only"
+            told = f'{alike}, which are all one to many computers; give one of them another name'
+            raise ValueError(told)
+
+def refuse_structures(
+    structures:Mapping[str, Sequence[int]], # label values by name
+) -> None:
+    "Refuse structures that are background, that no file can be named after, or whose files would have one name."
+    for name, labels in structures.items():
+        if not can_name_files(name):
+            unfit = f"'{name}' can't be the name of a structure, since files are named after it"
+            told = f'{unfit}; use letters, digits, - and _'
+            raise ValueError(told)
+        whole = isinstance(labels, Iterable) and [isinstance(value, Integral) for value in labels]
+        if not whole or not all(whole):
+            told = f"the structure '{name}' needs one or more whole numbers, its label values, but has {labels}"
+            raise ValueError(told)
+        if 0 in labels:
+            background = f"the structure '{name}' has the label value 0, which is the background"
+            told = f'{background}; give the values of what is to be found'
+            raise ValueError(told)
+    refuse_alike(structures, 'structures')

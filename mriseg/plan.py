@@ -14,16 +14,18 @@ from pathlib import Path
 import torch
 
 from .cache import CachedCase, build_cache
-from .case import Case, refuse_structures
+from .case import Case
 from .checkpoint import Model
 from .dataset import SliceDataset
 from .device import default_device
+from .files import refuse_structures
 from .finding import CaseList, find_cases
 from .segnet import SegNet, SegNetConfig, preset_config
 from .split import Split, given_split, named_split, split_cases
 from .subjects import assign_subjects, find_subjects
 from .train import Epoch, Settings, fit
-from .vgg16 import Origin, read_vgg16_bn, start_from_vgg16
+from .vgg16 import read_vgg16_bn
+from .weights import Origin, start_from_vgg16
 
 # %% ../nbs/12_plan.ipynb #5c067381
 USUAL_SEQUENCES = ('t1', 't2', 'flair')

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .augment import augment, draw_augmentation
+from .augment_random import augment, draw_augmentation
 from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back
 from .device import keep_memory, loss_scaler, memory_in_use, to_device, wait_for
 from .loss import segmentation_loss

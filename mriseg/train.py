@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from . import __version__
-from .augment import augment, draw_augmentation
+from .augment_random import augment, draw_augmentation
 from .cache import CachedCase, refuse_shared
 from .checkpoint import Model, TrainingState, save_model
 from .dataset import SliceDataset, balanced_batches, drawn_slices, load_batches

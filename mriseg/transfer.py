@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .adapt import STARTS, Task, adapt_model, fit_task, seen_before, write_origins
+from .adapt import STARTS, Task, fit_task, seen_before
 from .cache import CachedCase
 from .checkpoint import Model, load_model, save_model
 from .dataset import SliceDataset
@@ -23,6 +23,7 @@ from .folders import owned_folder
 from .metrics import mean_score
 from .report import read_run
 from .train import Settings, defined_dice, judge_case
+from .weights import adapt_model, write_origins
 
 # %% ../nbs/15_transfer.ipynb #dd0bb685
 def base_as_is(
