@@ -403,7 +403,8 @@ _PIECES = {
     '{person}': '(?P<person>[^/]+)',
     '{sequence}': '(?P<sequence>[^/]+?)',
     '*': '[^/]*?'}
-_NAMED = {'{%s}' % name: f'(?P<is_{name}>)' for name in dict.fromkeys(SEQUENCE_WORDS.values())} # marks that stand for no text
+# marks that stand for no text
+_NAMED = {'{%s}' % name: f'(?P<is_{name}>)' for name in dict.fromkeys(SEQUENCE_WORDS.values())}
 _NAMED['{label}'] = '(?P<is_label>[^/]*?)' # it may be mask2, or masks of two raters
 
 def _compiled(text:str) -> re.Pattern:
@@ -536,7 +537,8 @@ def _table_cells(path:Path) -> tuple[list[list[str]], str]: # rows, and what sta
         first = file.readline()
         begins = len(first) if first.startswith('sep=') else 0 # Excel's own first line
         file.seek(begins)
-        delimiter = max(',;\t', key=file.readline().count) # a spreadsheet writes semicolons where the comma is the decimal sign
+        # a spreadsheet writes semicolons where the comma is the decimal sign
+        delimiter = max(',;\t', key=file.readline().count)
         file.seek(begins)
         rows = list(csv.reader(file, delimiter=delimiter))
     return rows or [[]], delimiter
