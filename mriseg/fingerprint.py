@@ -197,7 +197,9 @@ def label_fingerprint(label:Volume) -> str: # 64 letters; '' for a label of fewe
     upright = reorient(label).array
     if np.count_nonzero(upright) < FEWEST_VOXELS:
         return ''
-    drawn = _laid_alike(upright[bounding_box(upright != 0)].astype(np.uint16))
+    drawn = _laid_alike(upright[bounding_box(upright != 0)].astype(np.int64))
+    if 0 <= drawn.min() and drawn.max() <= 65535: # two bytes a voxel, as nearly all labels need
+        drawn = drawn.astype(np.uint16)
     content = str(drawn.shape).encode() + np.ascontiguousarray(drawn).tobytes()
     return hashlib.sha256(content).hexdigest()
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .case import Case
+from .case_table import table_rows
 from .files import read_cell, write_csv
-from .finding import table_rows
 
 # %% ../nbs/04_same_subject.ipynb #1e7cc7f6
 _VISITS = (

@@ -16,7 +16,7 @@ FIRST = 'BraTS20_Training_001'
 NUMBERS = ('nan', '-1', 'inf', '1e400', '१e', '')   # what no option that wants a number takes
 WORDS = ('', ' ', ',', 'x\ny', '../..', '\x1b[31m')   # what no option that wants a known word takes
 
-ODD = {   # by command and option; DATA, RUN, OUT, NOTE (a file) and LINK (to nothing) stand for paths
+ODD = {   # by command and option; DATA, RUN, NOTE (a file) and LINK (to nothing) stand for paths
     'train': {
         '--epochs': ('0', '-1', '100001', '1.5', 'many', *NUMBERS),
         '--minutes': ('0', '20161', '1e-9', *NUMBERS),
