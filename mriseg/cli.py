@@ -37,8 +37,8 @@ from .finding import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited
 from .phantom import write_phantoms
 from .plan import (
-    Plan, cached_cases, choose_sequences, choose_split, found_cases, guess_told, new_model, plan_training, plural,
-    refuse_left_out, subjects_told)
+    Plan, choose_sequences, choose_split, found_cases, guess_told, plan_training, plural, refuse_left_out,
+    subjects_told, train, training_told)
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import preset_config
@@ -50,7 +50,7 @@ from .subjects import write_subjects
 from .suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
 from .together import check, claim_scores
-from .train import Settings, fit, reference_scores, structure_weight
+from .train import Settings
 from .transfer import Outcome, spared, transfer
 from .volume import read_volume, reorient
 from .weights import adapt_model, count_origins, describe_origins
@@ -150,15 +150,6 @@ def _tell_subjects(cases:Sequence[Case]) -> None:
     for line in subjects_told(cases):
         print(as_options(line))
 
-def _tell_if_poor(dice:float, trivial:dict[str, dict[str, float]]) -> None:
-    "Say so if a model is no better than what hasn't learned anything."
-    scored = {name: score['dice'] for name, score in trivial.items() if score['dice'] >= 0}
-    if scored and dice <= max(scored.values()):
-        best = max(scored, key=scored.get)
-        told = f"WARNING: this is no better than '{best}' (Dice {scored[best]:.3f}), which has learned nothing"
-        way = 'train longer, with more cases, or begin from a network that knows something similar (mriseg transfer)'
-        print(f'{told}: {way}')
-
 def _refuse_inside(out:Path, data:Path) -> None:
     "Masks that are written among the cases would be taken for labels the next time."
     out, data = Path(out).resolve(), Path(data).resolve()
@@ -209,45 +200,6 @@ def mriseg_check(
     if to_mend:
         raise ValueError(f"{plural(len(to_mend), 'fault')} in {data} must be mended, listed above")
 
-# %% ../nbs/18_cli.ipynb #e0342bcc
-def _tell_baselines(weight:torch.Tensor, trivial:dict[str, dict[str, float]]) -> None:
-    "Say how much a voxel of a structure counts, and what scores without having learned."
-    weights = ', '.join(f'{one:.2g}' for one in weight.tolist())
-    scores = [f"{name}: loss {score['loss']:.2f}, Dice {score['dice']:.2f}" for name, score in trivial.items()]
-    print(f"positive weight {weights}; what answers score that have not learned: {', '.join(scores)}")
-
-def _run_plan(
-    plan:Plan,
-    settings:Settings,
-    *,
-    out:Path,
-    cache:Path|None,
-    encoder:str|None,
-    device:torch.device,
-) -> None:
-    "Train as planned, say what happens, and how good the best model is."
-    processes = current_processes()
-    model, origins = new_model(plan, seed=settings.seed, encoder=encoder)
-    described = describe_device(device, default_precision(device, settings.precision))
-    if processes.count > 1:
-        described += f' {processes.count} processes share each batch.'
-    print(f'{described}; encoder from VGG16: {count_origins(origins)} tensors' if encoder else described)
-    print(as_options(str(plan)))
-    with processes.in_turn():
-        slices, aside = cached_cases(plan, cache or out.parent/'mriseg_cache')
-    there = {value for case in (*slices.cases, *aside) for value in case.labels}
-    if not plan.structures_given and (guess := guess_told(there, plan.structures)):
-        print(as_options(guess))
-    weight = structure_weight(slices, settings.pos_weight)
-    trivial = reference_scores(slices, aside, weight)
-    _tell_baselines(weight, trivial)
-    for epoch in fit(model, slices, valid=aside, settings=settings, run_folder=out, device=device):
-        print(as_options(str(epoch)), flush=True)
-    best = load_model(out).facts['validation_dice']
-    print(f'best model: {find_model(out)}, validation Dice {best:.3f}')
-    _tell_if_poor(best, trivial)
-    print(f"how it learned: {out/'report.html'}")
-
 # %% ../nbs/18_cli.ipynb #e440edf8
 @plain_errors()
 def mriseg_train(
@@ -293,7 +245,9 @@ def mriseg_train(
         preset=preset,
         valid=parse_share(valid),
         seed=seed)
-    _run_plan(plan, settings, out=out, cache=cache, encoder=encoder, device=chosen)
+    training = train(plan, out, settings=settings, encoder=encoder, cache=cache, device=device)
+    for line in training_told(training):
+        print(as_options(line), flush=True)
 
 # %% ../nbs/18_cli.ipynb #2a3a84f3
 def _tell(faults:Sequence[str], cases:Sequence) -> None:
