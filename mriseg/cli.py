@@ -39,6 +39,7 @@ from .phantom import write_phantoms
 from .plan import (
     Plan, cached_cases, choose_sequences, choose_split, found_cases, guess_told, new_model, plan_training, plural,
     refuse_left_out, subjects_told)
+from .nifti import read_volume
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import preset_config
@@ -52,7 +53,7 @@ from .together import check, claim_scores
 from .train import Settings, fit, reference_scores, structure_weight
 from .transfer import Outcome, spared, transfer
 from .vgg16 import count_origins
-from .volume import read_volume, reorient
+from .volume import reorient
 from .worklist import CaseReport, Extras, predict_cases, rule_of, write_summary
 
 # %% ../nbs/18_cli.ipynb #b0db238b
