@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from .case import Case, read_case
 from .checkpoint import Model
+from .components import numbered_pieces
 from .device import Precision, default_device
-from .metrics import numbered_pieces
 from .nifti import read_volume, write_volume
 from .preprocess import Placement, network_images, place_head, shared_size
 from .train import slice_probabilities

@@ -17,11 +17,11 @@ import torch
 
 from mriseg.case import read_case
 from mriseg.checkpoint import load_model
+from mriseg.components import numbered_pieces
 from mriseg.device import autocasting, default_precision, to_device
 from mriseg.files import write_csv
 from mriseg.finding import find_cases
 from mriseg.lesions import SPECK_ML, case_probability, find_lesions
-from mriseg.metrics import numbered_pieces
 from mriseg.nifti import read_volume
 from mriseg.phantom import make_phantom
 from mriseg.predict import examination_images, mask_from, predict_examination, predict_probabilities, read_unlabelled
