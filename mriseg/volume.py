@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['SAME_GRID', 'ROUNDING', 'Volume', 'corners_in_mm', 'corner_distance', 'same_grid', 'reorient', 'onto_grid',
-           'bounding_box', 'head_mask', 'around_head', 'forms_apart', 'two_places', 'Examination']
+           'bounding_box', 'forms_apart', 'two_places', 'Examination']
 
 # %% ../nbs/01_volume.ipynb #409c38f2
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import nibabel as nib
 import numpy as np
@@ -131,20 +130,6 @@ def bounding_box(
         first, last = np.flatnonzero(mask.any(axis=others))[[0, -1]]
         box.append(slice(int(first), int(last) + 1))
     return tuple(box)
-
-# %% ../nbs/01_volume.ipynb #80690847
-def head_mask(
-    volumes:Iterable[Volume], # of one case, stored alike
-) -> np.ndarray: # (I, J, K) yes/no
-    "Voxels in which any volume isn't exactly 0."
-    inside = (volume.array != 0 for volume in volumes)
-    return reduce(np.logical_or, inside)
-
-def around_head(
-    volumes:Iterable[Volume], # of one case, stored alike
-) -> tuple[slice, slice, slice]: # the whole if every volume is 0
-    "The smallest box outside of which every volume is 0."
-    return bounding_box(head_mask(volumes))
 
 # %% ../nbs/01_volume.ipynb #a3f96f0e
 def forms_apart(
