@@ -30,6 +30,7 @@ from .export import export_onnx
 from .finding import find_cases
 from .inspection import check_cases
 from .lesions import find_lesions
+from .nifti import read_volume, write_volume
 from .phantom import make_phantom, write_phantoms
 from .plan import Plan, plan_training, train
 from .predict import predict_case, predict_examination, predict_uncertainty
@@ -43,7 +44,7 @@ from .together import browse, check, evaluate, predict
 from .train import Settings, fit
 from .transfer import transfer
 from .viewer import Scene
-from .volume import Volume, read_volume, reorient, write_volume
+from .volume import Volume, reorient
 from .worklist import Extras
 
 # %% ../nbs/21_all.ipynb #bd781e5c

@@ -28,11 +28,12 @@ from fastcore.xml import FT, H1, P
 from .case import Case
 from .checkpoint import Model
 from .device import default_device
+from .nifti import write_volume
 from .report import html_scene, write_page
 from .scenes import predicted_scene, scene_dice, written_scene
 from .show import PLANES
 from .viewer import USUAL, WIDTH, Packed, Scene, View, pack_scene, scene_html, scene_png
-from .volume import Volume, write_volume
+from .volume import Volume
 
 # %% ../nbs/16_browser.ipynb #556b7989
 CHOICES = ('plane', 'sequence', 'overlay', 'structure') # what is picked from a list

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from .files import can_name_files
-from .volume import Examination, Volume, onto_grid, read_channels, read_volume, two_places
+from .nifti import read_channels, read_volume
+from .volume import Examination, Volume, onto_grid, two_places
 
 # %% ../nbs/04_case.ipynb #d20c656d
 PARTS = ('train', 'valid', 'test')

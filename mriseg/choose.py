@@ -15,9 +15,9 @@ import torch
 
 from .case import Case, read_case
 from .checkpoint import Model
+from .components import large_enough, numbered_pieces
 from .device import default_device
 from .fingerprint import fingerprints, recognised
-from .metrics import large_enough, numbered_pieces
 from .predict import predict_probabilities, present_sequences
 from .preprocess import structure_masks
 from .volume import Examination, Volume

@@ -39,6 +39,7 @@ from .phantom import write_phantoms
 from .plan import (
     Plan, choose_sequences, choose_split, found_cases, guess_told, plan_training, plural, refuse_left_out,
     subjects_told, train, training_told)
+from .nifti import read_volume
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import preset_config
@@ -52,8 +53,8 @@ from .terminal import printable, system_sentence
 from .together import check, claim_scores
 from .train import Settings
 from .transfer import Outcome, spared, transfer
-from .volume import read_volume, reorient
-from .weights import adapt_model, count_origins, describe_origins
+from .volume import reorient
+from .weights import adapt_model, describe_origins
 from .worklist import CaseReport, Extras, predict_cases, rule_of, write_summary
 
 # %% ../nbs/18_cli.ipynb #b0db238b

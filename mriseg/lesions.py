@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from nibabel.orientations import io_orientation
 from scipy import ndimage
 
-from .metrics import numbered_pieces
+from .components import numbered_pieces
 from .show import blank_figure, draw_slice, grey_window
 from .volume import Examination, Volume, bounding_box, reorient, same_grid
 

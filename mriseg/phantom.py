@@ -13,7 +13,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from .volume import Examination, Volume, reorient, write_volume
+from .nifti import write_volume
+from .volume import Examination, Volume, reorient
 
 # %% ../nbs/03_phantom.ipynb #9e465908
 FIELD_OF_VIEW = np.array([160., 192., 160.]) # mm along the patient's right, front and top

@@ -17,10 +17,11 @@ import torch
 from .case import Case, notes_of, read_case, salvage_case
 from .checkpoint import Model
 from .metrics import overlap_scores
+from .nifti import read_volume
 from .predict import predict_examination, predict_uncertainty, present_sequences, result_name
 from .preprocess import true_masks
 from .viewer import RANGES, Scene
-from .volume import Examination, Volume, onto_grid, read_volume
+from .volume import Examination, Volume, onto_grid
 
 # %% ../nbs/13_scenes.ipynb #78abdbef
 def _left_out(wanted:Sequence[str], shown:Sequence[str]) -> tuple[str, ...]: # notes

@@ -657,7 +657,7 @@ def outcome_of(read, path):
     return dict(arrays=[digest(v.array) for v in volumes], affine=volumes[0].affine.tolist())
 
 def read_all(folder):
-    from mriseg.volume import read_channels, read_volume
+    from mriseg.nifti import read_channels, read_volume
     limit_memory()
     for name in json.loads((folder/'names.json').read_text()):
         volume = outcome_of(lambda path: [read_volume(path)], folder/name)

@@ -221,7 +221,7 @@ AFTERWARDS = dict(check='begins anew', evaluate='begins anew', predict='does wha
 def test_what_an_interruption_leaves(data, model, tmp_path, command, wanted):
     "Interrupted when it says its first line, which is when the cases were found."
     more = [] if command == 'check' else ['--model', model, '--device', 'cpu']
-    slow = 'import time\nfrom mriseg.volume import *\nimport mriseg.volume as v\nread = v.read_volume\n'
+    slow = 'import time\nfrom mriseg.nifti import *\nimport mriseg.nifti as v\nread = v.read_volume\n'
     slow += 'def slowly(*args, **kwargs): time.sleep(1); return read(*args, **kwargs)\nv.read_volume = slowly'
     process = subprocess.Popen(
         line(command, data, '--out', tmp_path/'out', *more, first=slow), stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -17,16 +17,17 @@ import torch
 
 from mriseg.case import read_case
 from mriseg.checkpoint import load_model
+from mriseg.components import numbered_pieces
 from mriseg.device import autocasting, default_precision, to_device
 from mriseg.files import write_csv
 from mriseg.finding import find_cases
 from mriseg.lesions import SPECK_ML, case_probability, find_lesions
-from mriseg.metrics import numbered_pieces
+from mriseg.nifti import read_volume
 from mriseg.phantom import make_phantom
 from mriseg.predict import examination_images, mask_from, predict_examination, predict_probabilities, read_unlabelled
 from mriseg.preprocess import structure_masks
 from mriseg.segnet import fold_batch_norm
-from mriseg.volume import Volume, read_volume
+from mriseg.volume import Volume
 from mriseg.worklist import identify, predict_cases
 
 OUT = Path(__file__).resolve().parent.parent/'nbs'/'benchmarks'/'prediction'
