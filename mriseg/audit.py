@@ -24,9 +24,10 @@ from torch.utils._pytree import tree_leaves
 from .augment import augment, draw_augmentation
 from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back
 from .device import keep_memory, loss_scaler, memory_in_use, to_device, wait_for
+from .infer import slice_probabilities
 from .loss import segmentation_loss
 from .segnet import SegNet, SegNetConfig, preset_config
-from .train import OPTIMIZERS, slice_probabilities, training_step
+from .train import OPTIMIZERS, training_step
 
 # %% ../nbs/17_audit.ipynb #e6069132
 def _every_optimizer(network:SegNet) -> list[torch.optim.Optimizer]:

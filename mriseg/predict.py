@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from .case import Case, read_case
 from .checkpoint import Model
 from .device import Precision, default_device
+from .infer import slice_probabilities
 from .metrics import numbered_pieces
 from .preprocess import Placement, network_images, place_head, shared_size
-from .train import slice_probabilities
 from .volume import ROUNDING, Examination, Volume, read_volume, same_grid, write_volume
 
 # %% ../nbs/12_predict.ipynb #4b6422f6
