@@ -20,8 +20,9 @@ from torch.utils._pytree import tree_leaves
 
 from .augment_random import augment, draw_augmentation
 from .device import Precision, to_device
+from .infer import slice_probabilities
 from .segnet import SegNet, SegNetConfig
-from .train import OPTIMIZERS, slice_probabilities, training_step
+from .train import OPTIMIZERS, training_step
 
 # %% ../nbs/17_audit.ipynb #e6069132
 def _every_optimizer(network:SegNet) -> list[torch.optim.Optimizer]:

@@ -20,9 +20,9 @@ from .case import Case, read_case
 from .checkpoint import Model
 from .components import numbered_pieces
 from .device import Precision, default_device
+from .infer import slice_probabilities
 from .nifti import read_volume, write_volume
 from .preprocess import Placement, network_images, place_head, shared_size
-from .train import slice_probabilities
 from .volume import ROUNDING, Examination, Volume, same_grid
 
 # %% ../nbs/12_predict.ipynb #4b6422f6

@@ -17,9 +17,10 @@ from torch import Tensor
 from .augment_random import augment, draw_augmentation
 from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back
 from .device import keep_memory, loss_scaler, memory_in_use, to_device, wait_for
+from .infer import slice_probabilities
 from .loss import segmentation_loss
 from .segnet import SegNet, SegNetConfig, preset_config
-from .train import slice_probabilities, training_step
+from .train import training_step
 
 # %% ../nbs/17_self_test.ipynb #32007ba8
 def stage_configs(config:SegNetConfig) -> list[SegNetConfig]:

@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'LARGEST_SEED', 'OPTIMIZERS', 'WARM_UP', 'LARGEST_GRADIENT', 'SAVE_SECONDS', 'FLAIR_THRESHOLD', 'Part',
-           'Settings', 'rate_factor', 'slice_probabilities', 'judge_case', 'Epoch', 'collapse_warning',
-           'weight_warning', 'training_step', 'drawn_share', 'structure_weight', 'Torn', 'held_back', 'preview',
-           'defined_dice', 'reference_scores', 'fit']
+           'Settings', 'rate_factor', 'judge_case', 'Epoch', 'collapse_warning', 'weight_warning', 'training_step',
+           'drawn_share', 'structure_weight', 'Torn', 'held_back', 'preview', 'defined_dice', 'reference_scores', 'fit']
 
 # %% ../nbs/11_train.ipynb #0d357b49
 import math
@@ -38,12 +37,13 @@ from .device import PRECISIONS, Precision, autocasting, default_device, default_
 from .device import loss_scaler, memory_in_use, release_memory, to_device
 from .files import claim_folder, sweep_unfinished, write_csv, write_json, written_whole
 from .folders import owned_folder
+from .infer import slice_probabilities
 from .loss import balancing_weight, marking_loss, reference_losses, segmentation_loss
 from .metrics import mean_score, overlap_scores
 from .preprocess import CLIP_PERCENTILES, shared_size
 from .processes import Processes, average_statistics, current_processes, in_step
 from .report import write_report
-from .segnet import SegNet, fold_batch_norm
+from .segnet import SegNet
 from .show import show_table
 
 # %% ../nbs/11_train.ipynb #700cf9ff
@@ -143,34 +143,6 @@ def rate_factor(
     warm = min((progress - starts)/WARM_UP, 1)
     cosine = (1 + math.cos(math.pi*min(progress, 1)))/2
     return max(warm*cosine, 1e-3)
-
-# %% ../nbs/11_train.ipynb #fd5f5129
-@torch.no_grad()
-def slice_probabilities(
-    network:nn.Module,
-    images:np.ndarray|Tensor, # (K, C, H, W)
-    device:torch.device,
-    *,
-    batch_size:int=16,
-    precision:Precision|None=None, # `None` takes the one that suits the device
-) -> np.ndarray: # (K, S, H, W) float32, 0 … 1
-    "The probability of each structure in each voxel of a stack of slices; the network is used as in evaluation."
-    precision = precision or default_precision(device)
-    images = torch.as_tensor(images).float()
-    network = fold_batch_norm(network).to(device, memory_format=precision.memory_format)
-    filled = (images != 0).flatten(1).any(1).nonzero().flatten()
-    found = []
-    for some in filled.split(batch_size):
-        size = len(some) if device.type == 'cpu' and len(some) else batch_size # GPUs want all batches of one size
-        batch = torch.zeros(size, *images.shape[1:])
-        batch[:len(some)] = images[some]
-        with autocasting(device, precision):
-            logits = network(to_device(batch, device, precision))
-        found.append(torch.sigmoid(logits[:len(some)].float()).cpu())
-    found = torch.cat(found) # one empty batch at least, which tells the number of structures
-    probabilities = torch.zeros(len(images), *found.shape[1:])
-    probabilities[filled] = found
-    return probabilities.numpy()
 
 # %% ../nbs/11_train.ipynb #99995dd2
 def judge_case(

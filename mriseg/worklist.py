@@ -273,12 +273,12 @@ def _refuse_collisions(
     extras:Extras,
 ) -> None:
     "No two files of a folder may have one name, on a computer that knows no capitals either."
-    names, often = {}, Counter(('settings.json', 'summary.csv'))
+    names, often = [], Counter(('settings.json', 'summary.csv'))
     for case in cases:
-        names[case.case_id] = [f'{case.case_id}.json', *written_names(case.case_id, model.structures, extras)]
-    for some in names.values():
+        some = [f'{case.case_id}.json', *written_names(case.case_id, model.structures, extras)]
+        names.append((case.case_id, some)) # two cases may have one id
         often.update(name.casefold() for name in some)
-    for case_id, some in names.items():
+    for case_id, some in names:
         double = [name for name in some if often[name.casefold()] > 1]
         if double:
             told = f'case {case_id}: a file named {double[0]} would have to be written twice'
