@@ -29,10 +29,10 @@ from .case import Case
 from .checkpoint import Model
 from .device import default_device
 from .nifti import write_volume
-from .report import html_scene, write_page
+from .page import write_page
 from .scenes import predicted_scene, scene_dice, written_scene
 from .show import PLANES
-from .viewer import USUAL, WIDTH, Packed, Scene, View, pack_scene, scene_html, scene_png
+from .viewer import USUAL, WIDTH, Packed, Scene, View, folded_scene, pack_scene, scene_html, scene_png
 from .volume import Volume
 
 # %% ../nbs/16_browser.ipynb #556b7989
@@ -474,7 +474,7 @@ def _case_part(
     "The part of a page that shows a case."
     dice = scene_dice(scene)
     title = name if math.isnan(dice) else f'{name}: Dice {dice:.3f}'
-    return html_scene(scene, title, unfolded=unfolded)
+    return folded_scene(scene, title, unfolded=unfolded)
 
 def write_browser(
     path:Path, # of an HTML file

@@ -20,11 +20,11 @@ from .case import Case
 from .checkpoint import Model
 from .evaluate import COMPARED, COLUMNS, LESION_ML, ScoreRow, healthy_line, notes, worst_first
 from .metrics import summarise
+from .page import html_picture, png_bytes, write_page
 from .predict import present_sequences
-from .report import html_picture, html_scene, png_bytes, write_page
 from .scenes import written_scene
 from .show import blank_figure, draw_slice, grey_window
-from .viewer import ERROR_COLOURS, STRUCTURE_COLOURS, TRUTH_COLOUR, Scene
+from .viewer import ERROR_COLOURS, STRUCTURE_COLOURS, TRUTH_COLOUR, Scene, folded_scene
 from .volume import Volume, bounding_box, reorient
 
 # %% ../nbs/14_scoresheet.ipynb #18981c3f
@@ -128,7 +128,7 @@ def _row_parts(
     predicted, truth = scene.prediction[row.structure], scene.truth[row.structure]
     k = worst_slice(reorient(predicted).array > 0, reorient(truth).array > 0)
     picture = png_bytes(draw_errors(scene.examination.grid, truth, predicted))
-    slices = html_scene(scene, f'turn through the slices of {row.case}', view=dict(axial=k))
+    slices = folded_scene(scene, f'turn through the slices of {row.case}', view=dict(axial=k))
     return [html_picture(picture, told), slices]
 
 # %% ../nbs/14_scoresheet.ipynb #8f1f5974

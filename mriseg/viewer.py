@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST_STRUCTURES', 'RANGES', 'WHITE', 'MOST_VOXELS', 'STRUCTURE_COLOURS', 'TRUTH_COLOUR', 'ERROR_COLOURS', 'WIDTH',
            'HEIGHT', 'USUAL', 'View', 'STRIP', 'Scene', 'grey_bytes', 'slice_counts', 'Packed', 'pack_scene',
-           'cut_layer', 'scene_picture', 'scene_png', 'scene_html']
+           'cut_layer', 'scene_picture', 'scene_png', 'scene_html', 'folded_scene']
 
 # %% ../nbs/02_viewer.ipynb #504bcdf3
 import json
@@ -20,6 +20,8 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from fastcore.basics import NotStr
+from fastcore.xml import FT, Details, Summary
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image, ImageDraw
@@ -540,3 +542,17 @@ def scene_html(
         f'standalone(root, "{data}").catch({excuse}); }})()',
     ])
     return f'<div class="mriseg-scene">{image}<script>{script}</script></div>'
+
+# %% ../nbs/02_viewer.ipynb #45217bfa
+def folded_scene(
+    scene:Scene,
+    title:str,
+    *,
+    view:View={}, # what is on the screen to begin with, as far as it isn't the usual
+    unfolded:bool=False, # seen at once, not first when it is asked for
+) -> FT:
+    "A scene as a part of a page, below a title that unfolds it (see `write_page`)."
+    packed = pack_scene(scene)
+    header = packed.header | dict(start=packed.header['start'] | view)
+    page = scene_html(replace(packed, header=header))
+    return Details(Summary(title), NotStr(page), open=unfolded)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mriseg.browser import SliceBrowser
-from mriseg.report import html_scene, write_page
-from mriseg.viewer import Scene, pack_scene, scene_html, scene_picture
+from mriseg.page import write_page
+from mriseg.viewer import Scene, folded_scene, pack_scene, scene_html, scene_picture
 from mriseg.volume import Examination, Volume, reorient
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -446,7 +446,7 @@ def test_outlines_values_and_greys(browser, tmp_path):
     assert not wrong, wrong
 
 def test_folded_cases_are_unpacked_when_they_are_looked_at(browser, tmp_path):
-    scenes = [html_scene(make_scene(seed, shape=(40, 40, 30)), f'case {seed}') for seed in range(2)]
+    scenes = [folded_scene(make_scene(seed, shape=(40, 40, 30)), f'case {seed}') for seed in range(2)]
     write_page(tmp_path/'page.html', 'two cases', scenes)
     page, wrong = new_page(browser)
     page.goto((tmp_path/'page.html').as_uri())
