@@ -117,7 +117,8 @@ class Plan:
     structures_given: bool # whether somebody said what the label values mean
 
     def __str__(self):
-        return '\n'.join([sees_told(self.sequences, self.structures), *subjects_told(self.cases), split_told(self.split)])
+        seen = sees_told(self.sequences, self.structures)
+        return '\n'.join([seen, *subjects_told(self.cases), split_told(self.split)])
 
 def found_cases(
     data:Path|str|Sequence[Case], # a folder, a CSV table, or cases

@@ -7,7 +7,7 @@ __all__ = ['Guess', 'TransferPlan', 'plan_transfer', 'decode_plan', 'name_told',
 
 # %% ../nbs/15_adapt_plan.ipynb #d3c6cb81
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch.random import fork_rng
@@ -99,8 +99,8 @@ def _usable_cases(cases:CaseList, data:Path|str|Sequence[Case]) -> CaseList:
     "Those with a label that aren't for testing."
     usable = CaseList(case for case in cases if case.label and case.part != 'test')
     if not usable:
-        where = data if isinstance(data, (str, Path)) else f'the {len(cases)} that are given'
-        told = f'no case in {where} has a label to learn from; add files named like CASE_seg.nii.gz'
+        none = f'no case in {data}' if isinstance(data, (str, Path)) else f'none of the {len(cases)} cases'
+        told = f'{none} has a label to learn from; add files named like CASE_seg.nii.gz'
         raise ValueError(told)
     return usable
 
@@ -115,12 +115,12 @@ def _chosen(
 ) -> TransferPlan:
     "What is given, and a guess where nothing is."
     guesses = {}
-    if structures is None:
+    if not structures:
         guesses['structures'] = _guessed_structures(base, cases)
     if split is None:
         guesses['split'] = _guessed_split(cases, seed)
         split = guesses['split'].value
-    if sequences is None:
+    if not sequences:
         guesses['sequences'] = _guessed_sequences(base, split)
     given = dict(
         sequences=choose_sequences(cases, sequences) if sequences else (),
@@ -164,6 +164,7 @@ def decode_plan(
 def _label_values(task:Task) -> set[int]:
     return {value for case in (*task.train, *task.valid) for value in case.labels}
 
+# %% ../nbs/15_adapt_plan.ipynb #917257d3
 def name_told(plan:TransferPlan, task:Task) -> str: # '' if there is nothing to say
     "How the label values of a task are called, if nobody has said what they mean and the name may not fit."
     return guess_told(_label_values(task), plan.structures) if plan.guessed('structures') else ''
