@@ -1,6 +1,5 @@
 "A transfer, or a learning curve, that is killed goes on, and comes to the same end."
 import os, random, shutil, signal, sys, time
-from pathlib import Path
 from threading import RLock
 
 import pytest
