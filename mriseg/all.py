@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['Case', 'Extras', 'Model', 'Plan', 'Scene', 'SegNet', 'SegNetConfig', 'Settings', 'SliceBrowser', 'SliceDataset',
-           'Split', 'Volume', 'assign_subjects', 'audit_operators', 'browse', 'build_cache', 'check', 'check_cases',
-           'choose_rule', 'comparison_table', 'default_device', 'describe_device', 'evaluate', 'evaluate_case',
-           'export_onnx', 'few_case_settings', 'find_cases', 'find_lesions', 'fit', 'forecast', 'learning_curve',
-           'load_model', 'make_phantom', 'plan_training', 'plot_curve', 'plot_run', 'predict', 'predict_case',
-           'predict_examination', 'predict_uncertainty', 'prepare_task', 'preset_config', 'read_run', 'read_scores',
-           'read_volume', 'reorient', 'save_model', 'score_table', 'self_test', 'show_planes', 'show_table',
-           'split_cases', 'suggest_cases', 'train', 'transfer', 'watch', 'write_phantoms', 'write_subjects',
-           'write_volume']
+           'Split', 'TransferPlan', 'Volume', 'assign_subjects', 'audit_operators', 'browse', 'build_cache', 'check',
+           'check_cases', 'choose_rule', 'comparison_table', 'curve_points', 'curve_table', 'default_device',
+           'describe_device', 'evaluate', 'evaluate_case', 'export_onnx', 'few_case_settings', 'find_cases',
+           'find_lesions', 'fit', 'forecast', 'learning_curve', 'load_model', 'make_phantom', 'plan_training',
+           'plan_transfer', 'plot_curve', 'plot_run', 'predict', 'predict_case', 'predict_examination',
+           'predict_uncertainty', 'preset_config', 'read_run', 'read_scores', 'read_volume', 'reorient', 'save_model',
+           'score_table', 'self_test', 'show_planes', 'show_table', 'split_cases', 'suggest_cases', 'train', 'transfer',
+           'watch', 'write_phantoms', 'write_subjects', 'write_volume']
 
 # %% ../nbs/21_all.ipynb #ab37a0fa
-from .adapt import few_case_settings, prepare_task
+from .adapt import few_case_settings
 from .audit import audit_operators
 from .self_test import self_test
 from .browser import SliceBrowser
@@ -22,7 +22,7 @@ from .cache import build_cache
 from .case import Case
 from .checkpoint import Model, load_model, save_model
 from .choose import choose_rule
-from .curve import forecast, learning_curve, plot_curve
+from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .dataset import SliceDataset
 from .device import default_device, describe_device
 from .evaluate import comparison_table, evaluate_case, read_scores, score_table
@@ -43,6 +43,7 @@ from .suggest import suggest_cases
 from .together import browse, check, evaluate, predict
 from .train import Settings, fit
 from .transfer import transfer
+from .transferplan import TransferPlan, plan_transfer
 from .viewer import Scene
 from .volume import Volume, reorient
 from .worklist import Extras
@@ -50,11 +51,11 @@ from .worklist import Extras
 # %% ../nbs/21_all.ipynb #bd781e5c
 _all_ = [
     'Case', 'Extras', 'Model', 'Plan', 'Scene', 'SegNet', 'SegNetConfig', 'Settings', 'SliceBrowser',
-    'SliceDataset', 'Split', 'Volume', 'assign_subjects', 'audit_operators', 'browse', 'build_cache', 'check',
-    'check_cases', 'choose_rule', 'comparison_table', 'default_device', 'describe_device', 'evaluate',
-    'evaluate_case', 'export_onnx', 'few_case_settings', 'find_cases', 'find_lesions', 'fit', 'forecast',
-    'learning_curve', 'load_model', 'make_phantom', 'plan_training', 'plot_curve', 'plot_run', 'predict',
-    'predict_case', 'predict_examination', 'predict_uncertainty', 'prepare_task', 'preset_config', 'read_run',
-    'read_scores', 'read_volume', 'reorient', 'save_model', 'score_table', 'self_test', 'show_planes',
-    'show_table', 'split_cases', 'suggest_cases', 'train', 'transfer', 'watch', 'write_phantoms',
-    'write_subjects', 'write_volume']
+    'SliceDataset', 'Split', 'TransferPlan', 'Volume', 'assign_subjects', 'audit_operators', 'browse',
+    'build_cache', 'check', 'check_cases', 'choose_rule', 'comparison_table', 'curve_points', 'curve_table',
+    'default_device', 'describe_device', 'evaluate', 'evaluate_case', 'export_onnx', 'few_case_settings',
+    'find_cases', 'find_lesions', 'fit', 'forecast', 'learning_curve', 'load_model', 'make_phantom',
+    'plan_training', 'plan_transfer', 'plot_curve', 'plot_run', 'predict', 'predict_case',
+    'predict_examination', 'predict_uncertainty', 'preset_config', 'read_run', 'read_scores', 'read_volume',
+    'reorient', 'save_model', 'score_table', 'self_test', 'show_planes', 'show_table', 'split_cases',
+    'suggest_cases', 'train', 'transfer', 'watch', 'write_phantoms', 'write_subjects', 'write_volume']

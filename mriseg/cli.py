@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .adapt import (
-    STARTS, Task, few_case_settings, prepare_task, usual_sequences, usual_split)
+from .adapt import STARTS, Task, few_case_settings
 from .audit import BACKENDS, audit_operators
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .case import Case
@@ -35,26 +34,24 @@ from .evaluate import (
 from .files import refuse_occupied, refuse_structures, written_whole
 from .finding import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited
-from .phantom import write_phantoms
-from .plan import (
-    Plan, choose_sequences, choose_split, found_cases, guess_told, plan_training, plural, refuse_left_out,
-    subjects_told, train, training_told)
 from .nifti import read_volume
+from .phantom import write_phantoms
+from .plan import found_cases, plan_training, plural, subjects_told, train, training_told
 from .processes import current_processes, joined_processes, own_device
 from .scoresheet import write_score_sheet
 from .segnet import preset_config
 from .self_test import self_test
 from .serve import refuse_port, serve_page
 from .show import show_table
-from .split import given_split, named_split, select_cases
+from .split import named_split, select_cases
 from .subjects import write_subjects
 from .suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
 from .together import check, claim_scores
 from .train import Settings
-from .transfer import Outcome, spared, transfer
+from .transfer import transfer
+from .transferplan import decode_plan, name_told, plan_transfer
 from .volume import reorient
-from .weights import adapt_model, describe_origins
 from .worklist import CaseReport, Extras, predict_cases, rule_of, write_summary
 
 # %% ../nbs/18_cli.ipynb #b0db238b
@@ -515,7 +512,7 @@ def mriseg_browse(
 def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.device) -> None:
     "Train on one, two, five, … cases, print and draw what came of it, and look ahead."
     trained = []
-    for one in learning_curve(task, folder, settings, device=device):
+    for one in learning_curve(task, folder, settings=settings, device=device):
         print(one, flush=True)
         trained.append(one)
     points = curve_points(trained)
@@ -532,21 +529,6 @@ def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.devic
         plot_curve(points, ahead).savefig(meanwhile, dpi=110, format='png')
     print(f"the curve: {folder/'curve.csv'} and curve.png")
 
-def _tell_trainings(task:Task, minutes:float|None) -> None:
-    "Say how many trainings there will be, and what they are for."
-    folds, course = len(spared(task)), few_case_settings()
-    if task.valid:
-        number, why = len(STARTS), 'from the base and from scratch'
-    elif folds:
-        number = len(STARTS)*(folds + 1)
-        why = 'from the base and from scratch, with each part left out in turn and with all'
-    else:
-        number, why = 1, 'from the base, with nothing to judge it by'
-    long = f'{course.epochs*course.pass_steps} steps'
-    if minutes:
-        long = f'about {minutes:g} min (the later ones take as many steps as the first)'
-    print(f"{plural(number, 'training')} of {long}: {why}", flush=True)
-
 # %% ../nbs/18_cli.ipynb #f160eba7
 def _find_unlabelled(suggest:Path|None, pattern:str|None) -> list[Case]:
     "The cases to be ranked; looked for before any training, since it would be a pity to find none after it."
@@ -556,36 +538,6 @@ def _find_unlabelled(suggest:Path|None, pattern:str|None) -> list[Case]:
     if not unlabelled:
         raise ValueError(f'every case in {suggest} has a label already; give a folder of cases that have none')
     return unlabelled
-
-def _plan_transfer(
-    cases:CaseList,
-    base:Model,
-    *,
-    sequences:str|None,
-    structures:str|None,
-    valid:str|None,
-    seed:int,
-) -> Plan:
-    "What a base is to learn, and from which cases."
-    named = parse_structures(structures) if structures else dict(cases[0].label_names) or dict(base.structures)
-    if valid is None:
-        split = given_split(cases) or usual_split(cases, seed=seed)
-    else:
-        split = choose_split(cases, parse_share(valid), seed=seed)
-    if sequences:
-        names = choose_sequences(cases, parse_names(sequences))
-    else:
-        names = usual_sequences(base, [*split.train, *split.valid])
-    return Plan(cases, split, names, named, base.network.config, bool(structures))
-
-def _tell_outcome(outcome:Outcome, out:Path) -> None:
-    "Say which network is kept, and what there is against it."
-    told = f'kept: {outcome.chosen}, in {find_model(out)}'
-    if outcome.chosen != 'base':
-        told += f"; how it learned: {out/outcome.chosen/'report.html'}"
-    print(told)
-    if outcome.warning:
-        print(f'WARNING: {outcome.warning}')
 
 def _tell_ranked(ranked:Sequence[Suggestion], out:Path) -> None:
     "Write which cases the network is least sure of, and name the first of them."
@@ -629,25 +581,25 @@ def mriseg_transfer(
     refuse_edited([out/'suggestions.csv'])
     settings = few_case_settings(minutes=minutes, mirror=not sided, seed=seed)
     unlabelled = _find_unlabelled(suggest, pattern)
-    cases = CaseList(case for case in _find(data, pattern, persons) if case.label and case.part != 'test')
-    if not cases:
+    cases = _find(data, pattern, persons)
+    if not any(case.label and case.part != 'test' for case in cases):
         raise ValueError(f'no case in {data} has a label to learn from; add files named like CASE_seg.nii.gz')
-    plan = _plan_transfer(cases, base, sequences=sequences, structures=structures, valid=valid, seed=seed)
+    plan = plan_transfer(
+        cases,
+        base,
+        sequences=parse_names(sequences) if sequences else None,
+        structures=parse_structures(structures) if structures else None,
+        valid=parse_share(valid),
+        seed=seed)
     print(describe_device(chosen, default_precision(chosen)))
     print(as_options(str(plan)))
-    cache = cache or out.parent/'mriseg_cache'
-    task = prepare_task(base, cases, plan.structures, cache, sequences=plan.sequences, split=plan.split)
-    if not structures:
-        there = {value for case in (*task.train, *task.valid) for value in case.labels}
-        refuse_left_out(there, plan.structures)
-        if guess := guess_told(there, plan.structures):
-            print(as_options(guess))
+    task = decode_plan(plan, cache or out.parent/'mriseg_cache')
+    if told := name_told(plan, task):
+        print(as_options(told))
     if curve:
         return _measure_curve(task, out, settings, chosen)
-    print(describe_origins(adapt_model(base, plan.sequences, plan.structures)[1]))
-    _tell_trainings(task, minutes)
-    outcome = transfer(task, out, settings, device=chosen)
-    _tell_outcome(outcome, out)
+    outcome = transfer(task, out, settings=settings, device=chosen)
+    print(outcome)
     if suggest:
         _tell_ranked(suggest_cases(outcome.model, unlabelled, device=chosen), out)
 

@@ -19,7 +19,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .adapt import STARTS, Task, fit_task
+from .adapt import STARTS, Task, few_case_settings, fit_task
 from .cache import CachedCase
 from .checkpoint import Model, load_model
 from .dataset import SliceDataset
@@ -30,6 +30,7 @@ from .metrics import Summary, case_mean, mean_score, summarise
 from .report import read_run
 from .show import blank_figure
 from .train import Settings, defined_dice, judge_case
+from .transferplan import TransferPlan, decoded_for
 
 # %% ../nbs/15_curve.ipynb #247254e4
 @dataclass(frozen=True)
@@ -111,22 +112,27 @@ def read_curve(
 
 # %% ../nbs/15_curve.ipynb #3d76e787
 def learning_curve(
-    task:Task, # with cases put aside, which all trainings are scored on
-    folder:Path, # for curve.csv; an unfinished curve there is continued
-    settings:Settings, # of each training, see `few_case_settings`
+    plan:TransferPlan|Task, # with cases put aside, which all trainings are scored on; see `plan_transfer`
+    out:Path, # folder for curve.csv; an unfinished curve there is continued
     *,
+    minutes:float|None=None, # of each training; else as many steps as the settings say
+    settings:Settings=few_case_settings(), # of each training
     draws:int=3,
+    cache:Path|None=None, # where decoded cases are kept; None: mriseg_cache beside the curve
     device:torch.device|str|None=None, # None: the best there is
 ) -> Iterator[Trained]: # those that are there already too
     "Train on nested subsets of the cases, with the base and from scratch, equally long."
-    device = default_device(device)
+    out, device = Path(out).expanduser(), default_device(device)
+    if minutes is not None:
+        settings = replace(settings, minutes=minutes)
+    task = decoded_for(plan, out, cache)
     if not task.valid:
         need = 'a learning curve needs cases put aside to measure on'
         told = f'{need}; label a few more, or put some of them aside'
         raise ValueError(told)
-    with owned_folder(folder, 'a learning curve'):
-        sweep_unfinished(folder, hours=0)
-        yield from _trainings(task, Path(folder), settings, draws, device)
+    with owned_folder(out, 'a learning curve'):
+        sweep_unfinished(out, hours=0)
+        yield from _trainings(task, out, settings, draws, device)
 
 # %% ../nbs/15_curve.ipynb #30ee09ac
 def _draws(

@@ -1,6 +1,5 @@
 "A transfer, or a learning curve, that is killed goes on, and comes to the same end."
 import os, random, shutil, signal, sys, time
-from pathlib import Path
 from threading import RLock
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 from tqdm import tqdm
 
 import mriseg.train
-from mriseg.adapt import prepare_task
 from mriseg.checkpoint import Model, load_model
 from mriseg.curve import learning_curve, read_curve
 from mriseg.finding import find_cases
@@ -16,6 +14,7 @@ from mriseg.phantom import write_phantoms
 from mriseg.segnet import SegNet, SegNetConfig
 from mriseg.train import Settings
 from mriseg.transfer import transfer
+from mriseg.transferplan import plan_transfer
 
 STRUCTURES = dict(whole_tumour=(1, 2, 4))
 CPU = torch.device('cpu')
@@ -25,19 +24,20 @@ SETTINGS = Settings(epochs=3, pass_steps=3, batch_size=4)
 def data(tmp_path_factory):
     return find_cases(write_phantoms(tmp_path_factory.mktemp('phantoms'), 8, seed=7, shape=(64, 80, 24)))
 
-def task_of(data, folder, count):
+def plan_of(data, count):
     torch.manual_seed(0)
     network = SegNet(SegNetConfig(3, 1, widths=(8, 16), depths=(1, 1), dropout=0.2))
     base = Model(network, ('t1', 't2', 'flair'), STRUCTURES, spacing=(2.5, 2.4))
-    return prepare_task(base, data[:count], STRUCTURES, folder)
+    return plan_transfer(data[:count], base, structures=STRUCTURES)
 
 def run_transfer(data, cache, folder): # three cases, so that each is left out in turn
-    outcome = transfer(task_of(data, cache, 3), folder, SETTINGS, device=CPU)
+    outcome = transfer(plan_of(data, 3), folder, settings=SETTINGS, cache=cache, device=CPU)
     candidates = [(one.start, one.passes, one.case_dice) for one in outcome.candidates]
     return candidates, outcome.chosen, outcome.model.network.state_dict()
 
 def run_curve(data, cache, folder):
-    for _ in learning_curve(task_of(data, cache, 8), folder, SETTINGS, draws=2, device=CPU):
+    plan = plan_of(data, 8)
+    for _ in learning_curve(plan, folder, settings=SETTINGS, draws=2, cache=cache, device=CPU):
         pass
     return [(one.size, one.draw, one.start, one.case_dice) for one in read_curve(folder)]
 

@@ -68,7 +68,7 @@ def subsets(base):
 def curve(base):
     split = hippocampi()
     task = prepare_task(base, [*split.train, *split.valid], HIPPOCAMPUS, SCRATCH/'cache', split=split)
-    for one in learning_curve(task, OUT/'hippocampus', few_case_settings(), device=CPU):
+    for one in learning_curve(task, OUT/'hippocampus', device=CPU):
         print(one, flush=True)
 
 def ms(base):
