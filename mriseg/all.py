@@ -33,7 +33,7 @@ from .lesions import find_lesions
 from .nifti import read_volume, write_volume
 from .phantom import make_phantom, write_phantoms
 from .plan import Plan, plan_training, train
-from .predict import predict_case, predict_examination, predict_uncertainty
+from .predict import predict_case, predict_examination
 from .report import plot_run, read_run, watch
 from .segnet import SegNet, SegNetConfig, preset_config
 from .show import show_planes, show_table
@@ -44,6 +44,7 @@ from .together import browse, check, evaluate, predict
 from .train import Settings, fit
 from .transfer import transfer
 from .transferplan import TransferPlan, plan_transfer
+from .uncertainty import predict_uncertainty
 from .viewer import Scene
 from .volume import Volume, reorient
 from .worklist import Extras

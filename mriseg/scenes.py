@@ -18,8 +18,9 @@ from .case import Case, notes_of, read_case, salvage_case
 from .checkpoint import Model
 from .metrics import overlap_scores
 from .nifti import read_volume
-from .predict import predict_examination, predict_uncertainty, present_sequences, result_name
+from .predict import predict_examination, present_sequences, result_name
 from .preprocess import true_masks
+from .uncertainty import predict_uncertainty
 from .viewer import RANGES, Scene
 from .volume import Examination, Volume, onto_grid
 

@@ -20,7 +20,8 @@ from .case import Case
 from .checkpoint import Model
 from .device import default_device
 from .files import write_csv
-from .predict import examination_images, read_unlabelled, sampled_probabilities
+from .predict import examination_images, read_unlabelled
+from .uncertainty import sampled_probabilities
 
 # %% ../nbs/15_suggest.ipynb #64fbe8c1
 WORTH_COUNTING = 0.1 # probability that at least one answer gives to a voxel

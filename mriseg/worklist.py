@@ -23,9 +23,9 @@ from .device import default_device, default_precision, is_full
 from .files import claim_folder, read_json, sweep_unfinished, write_csv, write_json, written_whole
 from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded, was_edited
 from .lesions import Lesion, case_probability, describe_lesions, draw_lesions, find_lesions, midline
-from .predict import Prediction, predict_examination, predict_uncertainty
-from .predict import read_unlabelled, result_name, write_checked
+from .predict import Prediction, predict_examination, read_unlabelled, result_name, write_checked
 from .processes import current_processes
+from .uncertainty import predict_uncertainty
 from .volume import Examination, Volume
 
 # %% ../nbs/13_worklist.ipynb #fa894828
