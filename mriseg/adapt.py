@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOOKS', 'FEWEST_TO_PUT_ASIDE', 'JOINS', 'ENCODER_RATE', 'COURSE', 'STARTS', 'estimate_statistics', 'Task',
-           'seen_before', 'usual_sequences', 'usual_split', 'prepare_task', 'gradual_parts', 'augmentation_strength',
+           'seen_before', 'usual_sequences', 'usual_split', 'prepare_task', 'gradual_groups', 'augmentation_strength',
            'few_case_settings', 'batch_that_fits', 'fit_task']
 
 # %% ../nbs/15_adapt.ipynb #ade9009f
@@ -20,12 +20,12 @@ from torch.optim.swa_utils import update_bn
 from .cache import CachedCase, build_cache, refuse_shared
 from .case import Case, read_case
 from .checkpoint import Model, weights_hash
-from .dataset import SliceDataset, balanced_batches, drawn_slices
+from .dataset import SliceDataset, balanced_batches, sampled_slices
 from .device import default_device
 from .fingerprint import recognised, scan_fingerprint
 from .split import Split, split_cases
 from .subjects import find_subjects
-from .train import Epoch, Part, Settings, fit
+from .train import Epoch, ParameterGroup, Settings, fit
 from .weights import Origin, adapt_model, network_for
 
 # %% ../nbs/15_adapt.ipynb #bd4d21fb
@@ -51,8 +51,8 @@ class Task:
     base: Model
     structures: Mapping[str, tuple[int, ...]] # what is to be found, with label values
     train: Sequence[CachedCase] # to learn from
-    valid: Sequence[CachedCase] = () # put aside; none where cases are few
-    people: Mapping[str, str] = field(default_factory=dict) # person by case id, where it is known
+    valid: Sequence[CachedCase] = () # held out; none where cases are few
+    subjects: Mapping[str, str] = field(default_factory=dict) # person by case id, where it is known
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class Task:
             known[part] = {**facts.get(part, {}), **renamed}
         return known
 
-    def identity(self, settings:Settings) -> dict: # for `claim_folder`
+    def identity(self, settings:Settings) -> dict: # for `bind_folder`
         "What makes work on this task, with these settings, that and no other."
         return dict(
             settings=asdict(settings),
@@ -77,8 +77,8 @@ class Task:
             valid={case.case_id: case.path.stem for case in self.valid},
         )
 
-    def person(self, case:CachedCase) -> str:
-        return self.people.get(case.case_id, case.case_id)
+    def subject(self, case:CachedCase) -> str:
+        return self.subjects.get(case.case_id, case.case_id)
 
 # %% ../nbs/15_adapt.ipynb #a96923a2
 def seen_before(
@@ -104,7 +104,7 @@ def usual_sequences(
 
 # %% ../nbs/15_adapt.ipynb #e86789ed
 def usual_split(cases:Sequence[Case], *, seed:int=0) -> Split:
-    "A fifth is put aside from six cases on, and none of fewer; test cases are left out."
+    "A fifth is held out from six cases on, and none of fewer; test cases are left out."
     cases = [case for case in cases if case.part != 'test']
     if len(cases) >= FEWEST_TO_PUT_ASIDE:
         return split_cases(cases, seed=seed)
@@ -124,8 +124,8 @@ def prepare_task(
     everyone, count = [*split.train, *split.valid], len(split.train)
     names = tuple(sequences or usual_sequences(base, everyone))
     cached = build_cache(everyone, names, structures, cache, spacing=base.spacing)
-    people = find_subjects(everyone).by_case
-    task = Task(base, dict(structures), cached[:count], cached[count:], people)
+    subjects = find_subjects(everyone).by_case
+    task = Task(base, dict(structures), cached[:count], cached[count:], subjects)
     _refuse_empty(task)
     if task.valid:
         _refuse_unfair(task, split.valid)
@@ -142,12 +142,12 @@ def _refuse_empty(task:Task) -> None:
 
 def _refuse_unfair(
     task:Task,
-    aside:Sequence[Case], # the cases put aside, as they were found
+    aside:Sequence[Case], # the cases held out, as they were found
 ) -> None:
-    "Refuse cases put aside that could not judge, or would flatter."
+    "Refuse cases held out that could not judge, or would flatter."
     for n, name in enumerate(task.structures):
         if not any(case.voxels[n] for case in task.valid):
-            given = f"none of the {len(task.valid)} cases put aside holds any voxel of the structure '{name}'"
+            given = f"none of the {len(task.valid)} cases held out holds any voxel of the structure '{name}'"
             told = f'{given}, so nobody could judge how it is found; put others aside'
             raise ValueError(told)
     refuse_shared(task.train, task.valid)
@@ -159,7 +159,7 @@ def _refuse_unfair(
     known = seen_before(task.base, scans)
     if known:
         verb = 'is' if len(known) == 1 else 'are'
-        given = f"{', '.join(known)} {verb} put aside to judge by, but the base was trained on the same scans"
+        given = f"{', '.join(known)} {verb} held out to judge by, but the base was trained on the same scans"
         told = f'{given}, so the judgement would flatter; put other cases aside'
         raise ValueError(told)
 
@@ -171,7 +171,7 @@ def _block(origin:Origin) -> str:
     "The name of a convolution with its normalisation, to which a tensor belongs."
     return '.'.join(origin.name.split('.')[:3])
 
-def gradual_parts(origins:Sequence[Origin]) -> tuple[Part, ...]:
+def gradual_groups(origins:Sequence[Origin]) -> tuple[ParameterGroup, ...]:
     "The order in which a network that has learned something learns anew: what is new, the decoder, the encoder."
     new = {_block(origin) for origin in origins if origin.how != 'loaded'}
     parts = []
@@ -179,7 +179,7 @@ def gradual_parts(origins:Sequence[Origin]) -> tuple[Part, ...]:
         blocks = [_block(origin) for origin in origins if origin.name.startswith(name)]
         old = tuple(dict.fromkeys(block for block in blocks if block not in new))
         if old:
-            parts.append(Part(old, JOINS[name], rate))
+            parts.append(ParameterGroup(old, JOINS[name], rate))
     return tuple(parts)
 
 # %% ../nbs/15_adapt.ipynb #67ccb7d1
@@ -192,26 +192,26 @@ def augmentation_strength(count:int) -> float: # of random alterations
 def few_case_settings(
     *,
     minutes:float|None=None, # of each training; `None`: fifteen hundred steps
-    mirror:bool=True, # exchange left and right at random; not for structures that have a side
+    flip:bool=True, # exchange left and right at random; not for structures that have a side
     seed:int=0,
 ) -> Settings:
     "A course that needs no choice."
-    passes, steps = COURSE
-    return Settings(epochs=passes, pass_steps=steps, minutes=minutes, mirror=mirror, seed=seed)
+    epochs, steps = COURSE
+    return Settings(epochs=epochs, epoch_steps=steps, minutes=minutes, flip=flip, seed=seed)
 
 def batch_that_fits(
     slices:SliceDataset,
     batch_size:int, # that is wanted
 ) -> int:
     "The batch size, or the largest power of 2 below it for which there are slices enough."
-    enough = max(drawn_slices(slices.present), 1)
+    enough = max(sampled_slices(slices.present), 1)
     return min(batch_size, 2**int(math.log2(enough)))
 
 # %% ../nbs/15_adapt.ipynb #1e139478
 STARTS = ('transfer', 'scratch')
 
 def fit_task(
-    task:Task, # learns from its training cases; the cases put aside, if there are any, choose the best pass
+    task:Task, # learns from its training cases; the cases held out, if there are any, choose the best pass
     start:str, # one of `STARTS`
     *,
     settings:Settings,
@@ -229,7 +229,7 @@ def fit_task(
     if start == STARTS[0]:
         model, origins = adapt_model(task.base, task.sequences, task.structures)
         estimate_statistics(model, slices, batch_size=batch_size)
-        parts, facts = gradual_parts(origins), dict(base=task.base_facts)
+        parts, facts = gradual_groups(origins), dict(base=task.base_facts)
     else:
         network = network_for(task.base, task.sequences, list(task.structures))
         model = Model(network, task.sequences, dict(task.structures))
@@ -238,7 +238,7 @@ def fit_task(
         model=replace(model, facts=facts),
         slices=slices,
         valid=task.valid or None,
-        settings=replace(settings, batch_size=batch_size, parts=parts, augmentation=strength),
+        settings=replace(settings, batch_size=batch_size, parameter_groups=parts, augmentation=strength),
         run_folder=run_folder,
         device=device,
     )

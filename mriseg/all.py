@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Case', 'Extras', 'Model', 'Plan', 'Scene', 'SegNet', 'SegNetConfig', 'Settings', 'SliceBrowser', 'SliceDataset',
            'Split', 'TransferPlan', 'Volume', 'assign_subjects', 'audit_operators', 'browse', 'build_cache', 'check',
-           'check_cases', 'choose_rule', 'comparison_table', 'curve_points', 'curve_table', 'default_device',
+           'check_cases', 'choose_postprocessing', 'comparison_table', 'curve_points', 'curve_table', 'default_device',
            'describe_device', 'evaluate', 'evaluate_case', 'export_onnx', 'few_case_settings', 'find_cases',
            'find_lesions', 'fit', 'forecast', 'learning_curve', 'load_model', 'make_phantom', 'plan_training',
-           'plan_transfer', 'plot_curve', 'plot_run', 'predict', 'predict_case', 'predict_examination',
+           'plan_transfer', 'plot_curve', 'plot_run', 'predict', 'predict_case', 'predict_loaded',
            'predict_uncertainty', 'preset_config', 'read_run', 'read_scores', 'read_volume', 'reorient', 'save_model',
            'score_table', 'self_test', 'show_planes', 'show_table', 'split_cases', 'suggest_cases', 'train', 'transfer',
            'watch', 'write_phantoms', 'write_subjects', 'write_volume']
@@ -21,7 +21,7 @@ from .browser import SliceBrowser
 from .cache import build_cache
 from .case import Case
 from .checkpoint import Model, load_model, save_model
-from .choose import choose_rule
+from .choose import choose_postprocessing
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .dataset import SliceDataset
 from .device import default_device, describe_device
@@ -33,7 +33,7 @@ from .lesions import find_lesions
 from .nifti import read_volume, write_volume
 from .phantom import make_phantom, write_phantoms
 from .plan import Plan, plan_training, train
-from .predict import predict_case, predict_examination
+from .predict import predict_case, predict_loaded
 from .report import plot_run, read_run, watch
 from .segnet import SegNet, SegNetConfig, preset_config
 from .show import show_planes, show_table
@@ -53,10 +53,10 @@ from .worklist import Extras
 _all_ = [
     'Case', 'Extras', 'Model', 'Plan', 'Scene', 'SegNet', 'SegNetConfig', 'Settings', 'SliceBrowser',
     'SliceDataset', 'Split', 'TransferPlan', 'Volume', 'assign_subjects', 'audit_operators', 'browse',
-    'build_cache', 'check', 'check_cases', 'choose_rule', 'comparison_table', 'curve_points', 'curve_table',
+    'build_cache', 'check', 'check_cases', 'choose_postprocessing', 'comparison_table', 'curve_points', 'curve_table',
     'default_device', 'describe_device', 'evaluate', 'evaluate_case', 'export_onnx', 'few_case_settings',
     'find_cases', 'find_lesions', 'fit', 'forecast', 'learning_curve', 'load_model', 'make_phantom',
     'plan_training', 'plan_transfer', 'plot_curve', 'plot_run', 'predict', 'predict_case',
-    'predict_examination', 'predict_uncertainty', 'preset_config', 'read_run', 'read_scores', 'read_volume',
+    'predict_loaded', 'predict_uncertainty', 'preset_config', 'read_run', 'read_scores', 'read_volume',
     'reorient', 'save_model', 'score_table', 'self_test', 'show_planes', 'show_table', 'split_cases',
     'suggest_cases', 'train', 'transfer', 'watch', 'write_phantoms', 'write_subjects', 'write_volume']

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .augment_random import augment, draw_augmentation
+from .augment_random import augment, sample_augmentation
 from .device import Precision, to_device
 from .infer import slice_probabilities
 from .segnet import SegNet, SegNetConfig
@@ -42,7 +42,7 @@ def whole_step(scaled:bool=True) -> Callable[[], None]: # call it to compute
     optimizers = _every_optimizer(network)
     scaler = torch.amp.GradScaler('cpu', enabled=scaled)
     average = AveragedModel(network, use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    drawn = draw_augmentation(4, 3, torch.Generator().manual_seed(0))
+    drawn = sample_augmentation(4, 3, torch.Generator().manual_seed(0))
     batch = torch.randn(4, 3, 32, 48)
     masks = (torch.rand(4, 2, 32, 48) > 0.8).float()
     weight = torch.ones(2)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLUR_SHARE', 'BLUR_SIGMA', 'BLUR_REACH', 'THICK_SHARE', 'THICKEST', 'BIAS_SHARE', 'BIAS_RANGE', 'BIAS_GRID',
-           'RAW_MEAN', 'GAMMA_RANGE', 'GAIN_RANGE', 'OFFSET_RANGE', 'NOISE_RANGE', 'DROP_SHARE', 'affine_map', 'move',
-           'blur', 'thick_slices', 'bias_field', 'bend', 'contrast', 'add_noise', 'drop_sequences']
+           'RAW_MEAN', 'GAMMA_RANGE', 'GAIN_RANGE', 'OFFSET_RANGE', 'NOISE_RANGE', 'DROP_SHARE', 'affine_map', 'warp',
+           'blur', 'thick_slices', 'bias_field', 'adjust_gamma', 'adjust_contrast', 'add_noise', 'drop_sequences']
 
 # %% ../nbs/06_augment.ipynb #9bd8daa7
 import torch
@@ -25,7 +25,7 @@ def affine_map(
     turn[:, 1] *= side[:, None] # PyTorch's second coordinate runs along H, from left to right in the patient
     return torch.cat([turn, -2*shift.flip(1)[:, :, None]], dim=2) # a side is 2 long, from -1 to 1
 
-def move(
+def warp(
     images:Tensor, # (B, C, H, W)
     masks:Tensor, # (B, S, H, W), 0 or 1
     geometry:Tensor, # (B, 2, 3), see `affine_map`
@@ -97,7 +97,7 @@ def bias_field(
 # %% ../nbs/06_augment.ipynb #b77f091c
 GAMMA_RANGE = 0.3 # of the logarithm: exponents from 0.74 to 1.35
 
-def bend(
+def adjust_gamma(
     images:Tensor, # (B, C, H, W) z-scores
     gamma:Tensor, # (B, C, 1, 1) exponent above 0; 1 changes nothing
 ) -> Tensor: # (B, C, H, W)
@@ -108,7 +108,7 @@ def bend(
 GAIN_RANGE = 0.25 # of the logarithm: factors from 0.78 to 1.28
 OFFSET_RANGE = 0.3 # standard deviations
 
-def contrast(
+def adjust_contrast(
     images:Tensor, # (B, C, H, W) z-scores
     gain:Tensor, # (B, C, 1, 1) factor; 1 changes nothing
     offset:Tensor, # (B, C, 1, 1) standard deviations; 0 changes nothing

@@ -126,7 +126,7 @@ class Deck:
     "Cases that are made when they are asked for."
     def __init__(self, cases:Scene|Scenes):
         if isinstance(cases, Scene):
-            self.cases = {cases.examination.case_id: lambda: cases}
+            self.cases = {cases.loaded.case_id: lambda: cases}
         else:
             self.cases = dict(cases)
         self.dice = {} # of the cases that were asked for

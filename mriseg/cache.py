@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from tqdm.contrib.concurrent import thread_map
 
 from .case import Case, read_case
-from .files import file_hash, refuse_structures, sweep_unfinished, written_whole
+from .files import file_hash, refuse_structures, remove_unfinished, atomic_write
 from .fingerprint import fingerprints, shared_cases
 from .preprocess import CLIP_PERCENTILES, SPACING_TOLERANCE, Placement
 from .preprocess import check_label_values, network_images, place_head, slice_spacing
@@ -92,7 +92,7 @@ def _write_arrays(
     path:Path,
 ) -> None:
     "Write the file of a case with its checksum, whole or not at all."
-    with written_whole(path, flush=False) as meanwhile:
+    with atomic_write(path, flush=False) as meanwhile:
         metadata = dict(case=json.dumps([facts, _checksum(facts, [images, masks])]))
         meanwhile.write_bytes(save(dict(images=images, masks=masks), metadata=metadata))
 
@@ -105,15 +105,15 @@ def _write_cached(
     path:Path,
 ) -> None:
     "Decode a case, preprocess it and write it, whole or not at all."
-    examination = read_case(case, sequences, needs_label=True)
-    placement = place_head(examination, spacing)
-    images = network_images(examination, placement, sequences, dtype=np.float16)
-    masks = _cut_masks(examination.label, structures, placement)
+    loaded = read_case(case, sequences, needs_label=True)
+    placement = place_head(loaded, spacing)
+    images = network_images(loaded, placement, sequences, dtype=np.float16)
+    masks = _cut_masks(loaded.label, structures, placement)
     facts = dict(
         case_id=case.case_id,
         sequences=list(sequences),
         structures=list(structures),
-        content=fingerprints([examination.sequences[s] for s in sequences], examination.label),
+        content=fingerprints([loaded.sequences[s] for s in sequences], loaded.label),
         shape=placement.shape,
         affine=placement.affine.tolist(),
         asked=spacing,
@@ -122,7 +122,7 @@ def _write_cached(
         size=placement.size,
         present=masks.any((2, 3)).tolist(),
         voxels=masks.sum((0, 2, 3)).tolist(),
-        labels=_values(examination.label.array))
+        labels=_values(loaded.label.array))
     _write_arrays(json.dumps(facts), images, masks, path)
 
 # %% ../nbs/06_cache.ipynb #49fb5ccf
@@ -310,7 +310,7 @@ def build_cache(
     refuse_structures(structures)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sweep_unfinished(folder)
+    remove_unfinished(folder)
     headers = [_header(case, sequences) for case in cases]
     if not spacing:
         own = [slice_spacing(affine) for _, affine in filter(None, headers)]
@@ -340,6 +340,6 @@ def refuse_shared(train:Sequence[CachedCase], valid:Sequence[CachedCase]) -> Non
         more = ''
         if len(shared) > 1:
             more = f' (and {len(shared) - 1} more such pairs)'
-        told = f'case {aside}, put aside, and case {learned}, to be learned from'
+        told = f'case {aside}, held out, and case {learned}, to be learned from'
         told = f'{told}, hold the same scan or the same label{more}'
         raise ValueError(f'{told}; leave one of them out, or put both on one side')

@@ -14,7 +14,7 @@ import numpy as np
 
 from .files import can_name_files
 from .nifti import read_channels, read_volume
-from .volume import Examination, Volume, onto_grid, two_places
+from .volume import LoadedCase, Volume, onto_grid, two_places
 
 # %% ../nbs/04_case.ipynb #d20c656d
 PARTS = ('train', 'valid', 'test')
@@ -29,7 +29,7 @@ class Case:
     words: Mapping[str, str] = field(default_factory=dict, compare=False) # what the data set itself calls each sequence
     label_names: Mapping[str, tuple[int, ...]] = field(default_factory=dict) # label values by name, if the data set names them
     part: str = '' # 'train', 'valid' or 'test' if the data set says so
-    person: str = '' # whose examination it is, if the data set says so
+    subject: str = '' # whose examination it is, if the data set says so
     place: str = field(default='', compare=False) # its folder below the data set's root, such as 'patient01/baseline'
 
     def __post_init__(self):
@@ -226,11 +226,11 @@ def read_case(
     sequences:Sequence[str], # the names to read, in the order in which they are wanted
     *,
     needs_label:bool=False,
-) -> Examination:
+) -> LoadedCase:
     "Read the named sequences of a case and its label, or refuse with everything that is wrong with it."
     volumes, label, faults = salvage_case(case, sequences, needs_label=needs_label)
     to_mend = [fault for fault in faults if fault.must_mend]
     if to_mend:
         told = '\n'.join(map(str, to_mend))
         raise ValueError(told)
-    return Examination(case.case_id, volumes, label, notes_of(faults))
+    return LoadedCase(case.case_id, volumes, label, notes_of(faults))

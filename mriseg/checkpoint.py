@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from .files import refuse_alike, refuse_structures, write_json, written_whole
+from .files import refuse_alike, refuse_structures, write_json, atomic_write
 from .segnet import SegNet, SegNetConfig
 
 # %% ../nbs/10_checkpoint.ipynb #8c333658
@@ -35,7 +35,7 @@ def save_tensors(
     "Write named tensors and JSON facts into one safetensors file, whole or not at all."
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        with written_whole(path) as meanwhile:
+        with atomic_write(path) as meanwhile:
             save_file(plain, meanwhile, metadata={'mriseg': json.dumps(facts)})
     except SafetensorError as error:
         told = f'{path} could not be written ({error}); is the disk full?'
@@ -137,7 +137,7 @@ class Model:
 
 # %% ../nbs/10_checkpoint.ipynb #efc4ad2e
 FORMAT = 'mriseg model 1'
-COPY = 'what model.safetensors holds, to be read; to change it, give options to the commands, or use mriseg choose'
+COPY = 'what model.safetensors holds, to be read; to change it, give options to the commands, or use mriseg postprocess'
 
 def describe_model(model:Model) -> dict: # of JSON values
     "All of a model but its weights."

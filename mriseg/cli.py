@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['parse_names', 'parse_structures', 'parse_share', 'as_options', 'plain_errors', 'mriseg_check', 'mriseg_train',
-           'mriseg_predict', 'mriseg_evaluate', 'mriseg_choose', 'mriseg_compare', 'asked_scenes', 'mriseg_browse',
+           'mriseg_predict', 'mriseg_evaluate', 'mriseg_postprocess', 'mriseg_compare', 'asked_scenes', 'mriseg_browse',
            'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
 
 # %% ../nbs/18_cli.ipynb #4fc53f85
@@ -25,13 +25,13 @@ from .audit import BACKENDS, audit_operators
 from .browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .case import Case
 from .checkpoint import Model, find_model, load_model, save_model
-from .choose import choose_rule
+from .choose import choose_postprocessing
 from .curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .device import default_device, default_precision, describe_device, is_full
 from .evaluate import (
     ScoreRow, comparison_table, evaluate_case, read_scores, refuse_subsets, score_subsets, score_table,
     subset_table, write_scores)
-from .files import refuse_occupied, refuse_structures, written_whole
+from .files import refuse_occupied, refuse_structures, atomic_write
 from .finding import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited
 from .nifti import read_volume
@@ -47,12 +47,12 @@ from .split import named_split, select_cases
 from .subjects import write_subjects
 from .suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
-from .together import check, claim_scores
+from .together import check, bind_scores
 from .train import Settings
 from .transfer import transfer
 from .transferplan import decode_plan, name_told, plan_transfer
 from .volume import reorient
-from .worklist import CaseReport, Extras, predict_cases, rule_of, write_summary
+from .worklist import CaseReport, Extras, predict_cases, prediction_settings, write_summary
 
 # %% ../nbs/18_cli.ipynb #b0db238b
 def parse_names(text:str) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def _is_command() -> bool:
     return Path(sys.argv[0]).stem == 'mriseg'
 
 def as_options(text:str) -> str:
-    "What the library says of its parameters, such as sequence_dropout=0.5, as it is typed: --sequence-dropout 0.5."
+    "What the library says of its parameters, such as modality_dropout=0.5, as it is typed: --modality-dropout 0.5."
     commands = [function for name, function in globals().items() if name.startswith('mriseg_')]
     names = {name for command in commands for name in inspect.signature(command).parameters}
     if not names: # in a notebook, before the first command is defined
@@ -137,11 +137,11 @@ def plain_errors():
         sys.exit(1)
 
 # %% ../nbs/18_cli.ipynb #469da4c1
-def _find(data:Path, pattern:str|None=None, persons:str|None=None) -> CaseList:
+def _find(data:Path, pattern:str|None=None, subjects:str|None=None) -> CaseList:
     "Find the cases, say who is who among them, and say in a line what was recognised and what was not."
     cases = find_cases(data, pattern)
     print(cases)
-    return found_cases(cases, persons=persons)
+    return found_cases(cases, subjects=subjects)
 
 def _tell_subjects(cases:Sequence[Case]) -> None:
     "Say which cases are taken for one person, and what is open."
@@ -163,9 +163,9 @@ def mriseg_check(
     out:Path=None, # folder for the table of faults and a contact sheet of the cases
     sequences:str=None, # sequences that every case must have; default: those that mriseg train would take
     structures:str=None, # names and label values; values that belong to none are listed; default: as in mriseg train
-    valid:str=None, # ids of cases put aside with commas, or a file with these, to have scans named that are on both sides
+    valid:str=None, # ids of cases held out with commas, or a file with these, to have scans named that are on both sides
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
-    persons:str=None, # who is who where names don't tell: 'each' if all cases are different persons, or a CSV table with the columns case and person
+    subjects:str=None, # who is who where names don't tell: 'each' if all cases are different subjects, or a CSV table with the columns case and subject
     unlabelled:bool=False, # cases without a label are all right, though others have one
 ):
     "Read every case and list what has to be mended or should be looked at."
@@ -173,7 +173,7 @@ def mriseg_check(
         _own(out)
         keep_record(out)
         refuse_edited([out/name for name in ('faults.csv', 'subjects.csv', 'contact_sheet.png')])
-    cases = _find(data, pattern, persons)
+    cases = _find(data, pattern, subjects)
     if valid:
         aside = {case.case_id for case in named_split(valid, cases).valid}
         cases = CaseList(replace(case, part='valid' if case.case_id in aside else 'train') for case in cases)
@@ -210,16 +210,16 @@ def mriseg_train(
     encoder:str=None, # 'imagenet' or a file: weights of torchvision's vgg16_bn for the encoder of preset paper to start from
     epochs:int=30, # passes over the data, unless --minutes is given
     minutes:float=None, # time for training; the learning rate is fitted to it
-    valid:str=None, # share of the cases to put aside, their ids with commas, or a file with these; default: as the data set says, or 0.2
+    valid:str=None, # share of the cases to held out, their ids with commas, or a file with these; default: as the data set says, or 0.2
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
-    persons:str=None, # who is who where names don't tell: 'each' if all cases are different persons, or a CSV table with the columns case and person
+    subjects:str=None, # who is who where names don't tell: 'each' if all cases are different subjects, or a CSV table with the columns case and subject
     batch_size:int=16, # slices per step
     optimizer:str='adamw', # adamw or sgd
     learning_rate:float=2e-3, # the highest, after warming up; for sgd about 0.05
     pos_weight:float=None, # factor on voxels of a structure in the loss; default: from the data
     augmentation:float=1.0, # strength of random alterations; 0 is none
-    sided:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
-    sequence_dropout:float=0., # share of the images that see an arbitrary part of their sequences, such as 0.5: the model can then do with what a case has
+    no_flip:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
+    modality_dropout:float=0., # share of the images that see an arbitrary part of their sequences, such as 0.5: the model can then do with what a case has
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
     seed:int=0, # of weights, split, drawing and alterations
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
@@ -230,14 +230,14 @@ def mriseg_train(
     chosen = own_device(device)
     settings = Settings(
         epochs=epochs, minutes=minutes, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,
-        pos_weight=pos_weight, augmentation=augmentation, mirror=not sided, sequence_dropout=sequence_dropout,
+        pos_weight=pos_weight, augmentation=augmentation, flip=not no_flip, modality_dropout=modality_dropout,
         seed=seed, precision=precision, workers=workers)
     default_precision(chosen, precision) # refused here, not when all is decoded
     preset_config(preset, input_channels=1, output_channels=1)
     refuse_occupied(out)
     _own(out)
     plan = plan_training(
-        _find(data, pattern, persons),
+        _find(data, pattern, subjects),
         sequences=parse_names(sequences) if sequences else None,
         structures=parse_structures(structures) if structures else None,
         preset=preset,
@@ -287,7 +287,7 @@ def mriseg_predict(
     out:Path, # folder for what is found: a new one, or that of the same work, which then goes on
     threshold:float=None, # probability from which a voxel is marked; default: as the model says
     keep_largest:str=None, # yes or no: keep only the largest piece of each structure; default: as the model says
-    minimum_volume:float=None, # mL; smaller pieces are left out; default: as the model says
+    minimum_ml:float=None, # mL; smaller pieces are left out; default: as the model says
     maps:str=None, # probability, uncertainty, or both with a comma between them: maps beside the masks
     pictures:bool=False, # a picture with numbered outlines for every case
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
@@ -296,7 +296,7 @@ def mriseg_predict(
     "Write a mask and a table of lesions for every case, on the case's own grid."
     processes = current_processes()
     _refuse_inside(out, data)
-    chosen, trained = own_device(device), _with_rule(load_model(model), threshold, keep_largest, minimum_volume)
+    chosen, trained = own_device(device), _with_rule(load_model(model), threshold, keep_largest, minimum_ml)
     extras = _choose_extras(maps, pictures)
     _own(out)
     cases, reports = _find(data, pattern), []
@@ -317,7 +317,7 @@ def mriseg_predict(
 
 # %% ../nbs/18_cli.ipynb #22b7c89a
 def _asked_for(found:Sequence[Case], cases:str|None, model:Model, data:Path) -> list[Case]:
-    "All cases, those that a model's training put aside, or those of a file."
+    "All cases, those that a model's training held out, or those of a file."
     if not cases:
         return list(found)
     if cases != 'valid':
@@ -325,7 +325,7 @@ def _asked_for(found:Sequence[Case], cases:str|None, model:Model, data:Path) -> 
     aside = model.facts.get('valid', {})
     chosen = [case for case in found if case.case_id in aside]
     if not chosen:
-        told = f'none of the cases in {data} was put aside when this model was trained'
+        told = f'none of the cases in {data} was held out when this model was trained'
         raise ValueError(f"{told}; those were {', '.join(aside) or 'none'}")
     return chosen
 
@@ -364,14 +364,14 @@ def _score_cases(
     cases:Sequence[Case],
     out:Path,
     device:torch.device,
-    aside:bool, # whether they must be those that were put aside in training
+    aside:bool, # whether they must be those that were held out in training
 ) -> tuple[list[ScoreRow], list[str]]:
     "The scores of all cases that could be read, and what is wrong with the others."
     rows = []
     def evaluate(case:Case) -> str:
         new = evaluate_case(model, case, device=device, folder=out/'masks')
         if aside and new[0].seen != 'valid':
-            told = f'case {case.case_id} has the name of a case that was put aside in training'
+            told = f'case {case.case_id} has the name of a case that was held out in training'
             raise ValueError(f'{told}, but is another scan')
         rows.extend(new)
         return f'{case.case_id}: Dice ' + ', '.join(f'{row.dice:.3f}' for row in new)
@@ -386,9 +386,9 @@ def mriseg_evaluate(
     model:Path, # folder of a run, or a model file
     out:Path, # folder for scores.csv, scores.html and the predicted masks
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
-    cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
+    cases:str=None, # 'valid' for the cases that this model's training held out, or a file with case ids; default: all
     structures:str=None, # names as in the model, and their label values in these data; default: as in training
-    subsets:bool=False, # score every part of the sequences, for a model that was trained with --sequence-dropout
+    subsets:bool=False, # score every part of the sequences, for a model that was trained with --modality-dropout
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Predict labelled cases, score them on whole volumes, and print the table."
@@ -401,7 +401,7 @@ def mriseg_evaluate(
         raise ValueError(f'no case in {data} has a label to score against; add files named like CASE_seg.nii.gz')
     if subsets:
         refuse_subsets(trained, found)
-    claim_scores(out, dict(rule_of(trained, chosen), subsets=subsets, data=str(data.resolve()), cases=cases))
+    bind_scores(out, dict(prediction_settings(trained, chosen), subsets=subsets, data=str(data.resolve()), cases=cases))
     if subsets:
         return _score_parts(trained, found, out, chosen)
     rows, faults = _score_cases(trained, found, out, chosen, aside=cases == 'valid')
@@ -416,14 +416,14 @@ def mriseg_evaluate(
 
 # %% ../nbs/18_cli.ipynb #1132accd
 @plain_errors()
-def mriseg_choose(
+def mriseg_postprocess(
     data:Path, # folder of the labelled cases that the model was trained on, or a CSV file with a row per case
     *,
     model:Path, # folder of a run, or a model file; what is chosen is written into it
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
-    "Choose threshold and smallest piece by the cases put aside in training, and keep them in the model."
+    "Choose threshold and smallest piece by the cases held out in training, and keep them in the model."
     path, chosen = find_model(model), own_device(device)
     if path.name != 'model.safetensors':
         told = f'{path} is not named model.safetensors, so what is chosen could not be written beside its description'
@@ -433,11 +433,11 @@ def mriseg_choose(
     known = trained.facts.get('valid', {})
     aside = [case for case in _find(data, pattern) if case.case_id in known]
     if not aside:
-        told = f'none of the cases in {data} was put aside when this model was trained'
+        told = f'none of the cases in {data} was held out when this model was trained'
         told = f"{told}; those were {', '.join(known) or 'none'}"
-        way = 'mriseg predict --threshold 0.9 --minimum-volume 0.1 into another folder, and a look at it'
+        way = 'mriseg predict --threshold 0.9 --minimum-ml 0.1 into another folder, and a look at it'
         raise ValueError(f'{told}. Without such cases nothing can be chosen, but tried: {way}')
-    better, choice = choose_rule(trained, aside, device=chosen)
+    better, choice = choose_postprocessing(trained, aside, device=chosen)
     if current_processes().first:
         save_model(path.parent, better)
     print(f'{choice}\nkept in {path}')
@@ -484,7 +484,7 @@ def mriseg_browse(
     model:Path, # folder of a run, or a model file
     masks:Path=None, # folder of masks that were written before, by this model or by hand; they are shown instead of new predictions
     out:Path=None, # an .html file to write the cases into, instead of opening a page
-    cases:str=None, # 'valid' for the cases that this model's training put aside, or a file with case ids; default: all
+    cases:str=None, # 'valid' for the cases that this model's training held out, or a file with case ids; default: all
     uncertainty:bool=False, # show how far several answers differ, too
     port:int=8866, # of this computer, at which the page is
     no_open:bool=False, # don't open a browser; the address is printed
@@ -525,7 +525,7 @@ def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.devic
         print(f'no forecast: {error}')
     for one in ahead[1:]:
         print(one)
-    with written_whole(folder/'curve.png') as meanwhile:
+    with atomic_write(folder/'curve.png') as meanwhile:
         plot_curve(points, ahead).savefig(meanwhile, dpi=110, format='png')
     print(f"the curve: {folder/'curve.csv'} and curve.png")
 
@@ -556,13 +556,13 @@ def mriseg_transfer(
     out:Path, # folder of the new run: a new one, or that of the same transfer, which then goes on
     sequences:str=None, # what the network shall see; default: the base's sequences that every case has, or else whatever every case has
     structures:str=None, # what it shall find: names and label values; default: as the data set names them, or as the base does
-    valid:str=None, # share of the cases to put aside, their ids with commas, or a file with these; default: as the data set says, or a fifth from six cases on
+    valid:str=None, # share of the cases to held out, their ids with commas, or a file with these; default: as the data set says, or a fifth from six cases on
     minutes:float=None, # of each training; default: fifteen hundred steps
-    sided:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
+    no_flip:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
     curve:bool=False, # measure what 1, 2, 5, … of the cases bring, and what more would
     suggest:Path=None, # folder of cases without labels: say of which of them the network is least sure
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
-    persons:str=None, # who is who where names don't tell: 'each' if all cases are different persons, or a CSV table with the columns case and person
+    subjects:str=None, # who is who where names don't tell: 'each' if all cases are different subjects, or a CSV table with the columns case and subject
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
     seed:int=0, # of weights, split, drawing and alterations
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
@@ -579,9 +579,9 @@ def mriseg_transfer(
         raise ValueError('--curve makes no model to rank cases with; give --suggest without it')
     _own(out)
     refuse_edited([out/'suggestions.csv'])
-    settings = few_case_settings(minutes=minutes, mirror=not sided, seed=seed)
+    settings = few_case_settings(minutes=minutes, flip=not no_flip, seed=seed)
     unlabelled = _find_unlabelled(suggest, pattern)
-    cases = _find(data, pattern, persons)
+    cases = _find(data, pattern, subjects)
     if not any(case.label and case.part != 'test' for case in cases):
         raise ValueError(f'no case in {data} has a label to learn from; add files named like CASE_seg.nii.gz')
     plan = plan_transfer(
@@ -638,7 +638,7 @@ def mriseg_audit(
 # %% ../nbs/18_cli.ipynb #67cff240
 def _refuse_demo(train:int, test:int) -> None:
     "Refuse a demonstration without enough phantoms."
-    limits = (('train', train, 4, 'a quarter of them is put aside'), ('test', test, 1, 'they are scored'))
+    limits = (('train', train, 4, 'a quarter of them is held out'), ('test', test, 1, 'they are scored'))
     for name, count, least, why in limits:
         if not least <= count <= 10_000:
             need = f'--{name} must be from {least} to 10000 phantoms, since {why}'
@@ -653,7 +653,7 @@ def _make_phantoms(folder:Path, count:int, seed:int) -> None:
             raise ValueError(f'{told}; give another --out')
         return
     print(f'making {count} phantoms in {folder}', flush=True)
-    with written_whole(folder) as meanwhile:
+    with atomic_write(folder) as meanwhile:
         write_phantoms(meanwhile, count, seed=seed, shape=(80, 96, 48))
 
 # %% ../nbs/18_cli.ipynb #11b8d21a
@@ -676,7 +676,7 @@ def _demo_picture(cases:Sequence[Case], masks:Path, path:Path) -> None:
 def mriseg_demo(
     *,
     out:Path=Path('demo'), # folder for everything
-    train:int=20, # phantoms to learn from; a quarter of them is put aside to choose the best model
+    train:int=20, # phantoms to learn from; a quarter of them is held out to choose the best model
     test:int=4, # unseen phantoms to be scored
     minutes:float=2.5, # time for training
     seed:int=0, # another seed, other phantoms

@@ -27,17 +27,17 @@ from .fingerprint import fingerprints, recognised
 from .folders import keep_record, refuse_edited
 from .lesions import case_probability
 from .metrics import Comparison, Scores, compare_paired, overlap_scores, score_masks, summarise
-from .predict import Prediction, predict_examination, present_sequences, result_name, write_masks
+from .predict import Prediction, predict_loaded, present_sequences, result_name, write_masks
 from .preprocess import true_masks, z_score
 from .train import FLAIR_THRESHOLD
-from .volume import Examination, Volume
+from .volume import LoadedCase, Volume
 
 # %% ../nbs/14_evaluate.ipynb #23e48f8b
-def flair_threshold_mask(examination:Examination) -> np.ndarray|None: # (I, J, K) yes/no; `None` without FLAIR
-    "Everything that is bright on FLAIR."
-    if 'flair' not in examination.sequences:
+def flair_threshold_mask(loaded:LoadedCase) -> np.ndarray|None: # (I, J, K) yes/no; `None` without FLAIR
+    "Everything that is FLAIR threshold."
+    if 'flair' not in loaded.sequences:
         return None
-    return z_score(examination.sequences['flair'].array) > FLAIR_THRESHOLD
+    return z_score(loaded.sequences['flair'].array) > FLAIR_THRESHOLD
 
 # %% ../nbs/14_evaluate.ipynb #6a75e45b
 BINS = 10
@@ -64,8 +64,8 @@ class ScoreRow(Scores):
     case: str
     structure: str
     case_probability: float # that there is any, as the model says
-    blank_dice: float # of a prediction that marks nothing
-    flair_threshold_dice: float # of everything bright on FLAIR; NaN without FLAIR
+    empty_dice: float # of a prediction that marks nothing
+    flair_threshold_dice: float # of everything FLAIR threshold; NaN without FLAIR
     seen: str # 'train' or 'valid' if the training of the model, or of the base it came from, had this scan in that part, else ''
     missing: str = '' # sequences that the model takes and the case doesn't have
     note: str = field(default='', repr=False, compare=False) # what to know of how the case lies
@@ -75,9 +75,9 @@ class ScoreRow(Scores):
     def missed(self) -> bool:
         return self.truth_ml > 0 and self.sensitivity < LEAST_FOUND
 
-def _seen(model:Model, examination:Examination) -> str: # see `ScoreRow`
+def _seen(model:Model, loaded:LoadedCase) -> str: # see `ScoreRow`
     "In which part of the training of a model a scan was."
-    own = fingerprints(examination.sequences.values(), examination.label)
+    own = fingerprints(loaded.sequences.values(), loaded.label)
     for part in ('train', 'valid'):
         if any(recognised(own, model.scans(part))):
             return part
@@ -92,7 +92,7 @@ def _refuse_edited_masks(model:Model, case:Case, folder:Path) -> None:
     except ValueError as error:
         raise ValueError(f'case {case.case_id}: {error}') from None
 
-def _read_labelled(model:Model, case:Case) -> Examination:
+def _read_labelled(model:Model, case:Case) -> LoadedCase:
     "Read the label of a case, the sequences that a model takes, and FLAIR, if it can be read."
     present = present_sequences(model, case)
     if 'flair' not in case.sequences or 'flair' in present:
@@ -113,14 +113,14 @@ def _score_structure(
     "Score one structure of a prediction."
     mask, probability = prediction.masks[structure], prediction.probabilities[structure]
     scores = score_masks(mask, truth, minimum_ml=LESION_ML)
-    blank_dice, *_ = overlap_scores(np.zeros_like(truth.array), truth.array)
+    empty_dice, *_ = overlap_scores(np.zeros_like(truth.array), truth.array)
     flair_dice = math.nan if bright is None else overlap_scores(bright, truth.array)[0]
     return ScoreRow(
         **asdict(scores),
         case=prediction.case_id,
         structure=structure,
         case_probability=case_probability(probability),
-        blank_dice=blank_dice,
+        empty_dice=empty_dice,
         flair_threshold_dice=flair_dice,
         seen=seen,
         missing=' '.join(prediction.missing),
@@ -140,12 +140,12 @@ def evaluate_case(
     device = default_device(device)
     if folder:
         _refuse_edited_masks(model, case, Path(folder))
-    examination = _read_labelled(model, case)
-    truth = true_masks(examination, model.structures)
-    prediction = predict_examination(model, examination, device=device)
+    loaded = _read_labelled(model, case)
+    truth = true_masks(loaded, model.structures)
+    prediction = predict_loaded(model, loaded, device=device)
     if folder:
         write_masks(prediction, folder)
-    bright, seen = flair_threshold_mask(examination), _seen(model, examination)
+    bright, seen = flair_threshold_mask(loaded), _seen(model, loaded)
     return [_score_structure(prediction, name, truth[name], bright, seen) for name in prediction.masks]
 
 # %% ../nbs/14_evaluate.ipynb #afec27f2
@@ -202,7 +202,7 @@ HEADINGS = dict(
     sensitivity='sens.',
     precision='prec.',
     hd95_mm='HD95 mm',
-    surface_mm='mean mm',
+    assd_mm='mean mm',
     truth_ml='true mL',
     volume_error_ml='error mL',
     flair_threshold_dice='FLAIR>',
@@ -301,11 +301,11 @@ def _summary_lines(
     "Dice of model and trivial answers and distances, over the cases that have a structure; lesions, over all."
     titles = {
         'dice': 'Dice of the model',
-        'blank_dice': 'Dice of the blank',
+        'empty_dice': 'Dice of the blank',
         'flair_threshold_dice': 'Dice of the FLAIR threshold',
         'hd95_mm': 'HD95 in mm',
         'penalised_hd95_mm': 'HD95 in mm, penalised',
-        'surface_mm': 'mean surface distance in mm',
+        'assd_mm': 'mean surface distance in mm',
     }
     there = [row for row in rows if row.truth_ml]
     lines = [f'{title}: {summarise([getattr(row, name) for row in there])}' for name, title in titles.items()]
@@ -330,7 +330,7 @@ COMPARED = dict(
     precision='precision',
     hd95_mm='HD95 in mm',
     penalised_hd95_mm='HD95 in mm, penalised',
-    surface_mm='mean surface distance in mm',
+    assd_mm='mean surface distance in mm',
 )
 
 def _by_case(rows:Sequence[ScoreRow]) -> dict[tuple[str, str], ScoreRow]: # by structure and case
@@ -405,7 +405,7 @@ def refuse_subsets(model:Model, cases:Sequence[Case]) -> None:
     "Refuse what can't be scored with every part of its sequences, before an hour is spent."
     if not model.any_sequences:
         told = f"this model takes {', '.join(model.sequences)} and can't do without any of them"
-        raise ValueError(f'{told}; train one with sequence_dropout=0.5')
+        raise ValueError(f'{told}; train one with modality_dropout=0.5')
     for case in cases:
         lacking = [name for name in model.sequences if name not in case.sequences]
         if lacking:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from .checkpoint import Model, describe_model
-from .files import written_whole
+from .files import atomic_write
 from .segnet import fold_batch_norm
 
 # %% ../nbs/17_export.ipynb #11c18aa0
@@ -71,6 +71,6 @@ def export_onnx(
     described = describe_model(replace(model, facts={}))
     onnx.helper.set_model_props(proto, {'mriseg': json.dumps(described)})
     onnx.checker.check_model(proto)
-    with written_whole(path) as meanwhile:
+    with atomic_write(path) as meanwhile:
         meanwhile.write_bytes(proto.SerializeToString())
     return path

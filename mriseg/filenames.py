@@ -62,8 +62,8 @@ def _time_point(words:Sequence[str]) -> bool: # P1_T2_FLAIR: perhaps the second 
     "Whether a name may be that of a sequence at a time point."
     if len(words) != 3:
         return False
-    person, visit, word = words
-    return person[-1:].isdigit() and visit in ('T1', 'T2') and word_meaning(word) not in ('', 'label')
+    subject, visit, word = words
+    return subject[-1:].isdigit() and visit in ('T1', 'T2') and word_meaning(word) not in ('', 'label')
 
 def shows_time_points(stem:str) -> bool:
     "Whether a name such as P1_T1_FLAIR can only be read as a sequence at a time point, unlike P1_T2_FLAIR."

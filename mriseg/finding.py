@@ -115,7 +115,7 @@ class _Ledger:
     def __init__(self):
         self.files = defaultdict(dict) # by case and purpose
         self.words = defaultdict(dict) # what the names say, by case and purpose
-        self.persons = {} # by case
+        self.subjects = {} # by case
 
     def enter(
         self,
@@ -123,14 +123,14 @@ class _Ledger:
         purpose:str, # a sequence or 'label'
         path:Path,
         word:str='', # as it stands in the name
-        person:str='',
+        subject:str='',
     ) -> None:
         "Enter a file, unless there is another one for its purpose."
         earlier = self.files[case_id].setdefault(purpose, path)
         if earlier != path:
             raise _Twice(case_id, purpose, earlier, path)
         self.words[case_id][purpose] = word
-        self.persons[case_id] = person
+        self.subjects[case_id] = subject
 
     def cases(self, root:Path, testing:Iterable[str]=()) -> list[Case]:
         "The cases, sorted by their ids."
@@ -144,7 +144,7 @@ class _Ledger:
                 found.get('label'),
                 words=self.words[case_id],
                 part='test' if case_id in testing else '',
-                person=self.persons[case_id],
+                subject=self.subjects[case_id],
                 place='' if place == Path() else place.as_posix()))
         return cases
 
@@ -159,7 +159,7 @@ def _purposes_below(ledger:_Ledger, root:Path) -> Mapping[tuple[int, str], set[s
     return holds
 
 def _refuse_mixed(ledger:_Ledger, root:Path) -> None:
-    "Refuse cases whose files seem to belong to two persons."
+    "Refuse cases whose files seem to belong to two subjects."
     holds = _purposes_below(ledger, root)
     for case_id, found in ledger.files.items():
         for one, other in combinations(found.values(), 2):
@@ -169,7 +169,7 @@ def _refuse_mixed(ledger:_Ledger, root:Path) -> None:
                 (_, here), (_, there) = fork
                 kinds = ', '.join(sorted(both))
                 mixed = f'case {case_id} would be put together from {one} and {other}'
-                why = f'{here} and {there} both hold {kinds} and seem to be different persons or examinations'
+                why = f'{here} and {there} both hold {kinds} and seem to be different subjects or examinations'
                 told = f'{mixed}, but {why}; give their files different names, or {_TABLE}'
                 raise ValueError(told)
 
@@ -398,7 +398,7 @@ def _by_json(record:Path) -> list[Case]:
 # %% ../nbs/04_finding.ipynb #a3450540
 _PIECES = {
     '{case}': '(?P<case>.+)',
-    '{person}': '(?P<person>[^/]+)',
+    '{subject}': '(?P<subject>[^/]+)',
     '{sequence}': '(?P<sequence>[^/]+?)',
     '*': '[^/]*?'}
 # marks that stand for no text
@@ -407,11 +407,11 @@ _NAMED['{label}'] = '(?P<is_label>[^/]*?)' # it may be mask2, or masks of two ra
 
 def _compiled(text:str) -> re.Pattern:
     "A pattern such as '{case}/{sequence}.nii.gz' as a regular expression; what is twice in it is the same twice."
-    split = re.split(r'(\{\w*\}|\*)', text.strip())
+    split = re.split(r'(\{\w*\}|\*)', text.strip().replace('{person}', '{subject}'))
     known = _PIECES | _NAMED
     unknown = {piece for piece in split if piece.startswith('{')} - known.keys()
-    if unknown or not {'{case}', '{person}'} & set(split):
-        may = ', '.join(['{person}', '{sequence}', *_NAMED])
+    if unknown or not {'{case}', '{subject}'} & set(split):
+        may = ', '.join(['{subject}', '{sequence}', *_NAMED])
         told = f"the pattern '{text.strip()}' must hold {{case}}, and may hold {may} and *"
         raise ValueError(told)
     parts = []
@@ -428,12 +428,12 @@ def _matched(said:Mapping[str, str]) -> tuple[str, str, str, str]: # case id, pu
     purpose = named[0] if named else sequence_name(word)
     if word_meaning(word) == 'label' or word_meaning(words_of(word)[-1]) == 'label':
         purpose = 'label'
-    case, person = said.get('case', ''), said.get('person', '')
-    if not (case and person):
-        case = case or person
-    elif person not in case:
-        case = f'{person}_{case}'
-    return case.replace('/', '_'), purpose, word, person
+    case, subject = said.get('case', ''), said.get('subject', '')
+    if not (case and subject):
+        case = case or subject
+    elif subject not in case:
+        case = f'{subject}_{case}'
+    return case.replace('/', '_'), purpose, word, subject
 
 # %% ../nbs/04_finding.ipynb #3c4997d7
 def _by_pattern(
@@ -448,8 +448,8 @@ def _by_pattern(
         place = path.relative_to(root).as_posix()
         match = next(filter(None, (alternative.fullmatch(place) for alternative in alternatives)), None)
         if match:
-            case_id, purpose, word, person = _matched(match.groupdict())
-            ledger.enter(case_id, purpose, path, word, person)
+            case_id, purpose, word, subject = _matched(match.groupdict())
+            ledger.enter(case_id, purpose, path, word, subject)
         else:
             passed_over.append(path)
     strays = [case_id for case_id, found in ledger.files.items() if list(found) == ['label']]

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from tqdm.contrib.concurrent import thread_map
 
 from .case import Case, Fault, salvage_case
-from .files import write_csv, written_whole
+from .files import write_csv, atomic_write
 from .fingerprint import label_fingerprint, same_prints, scan_fingerprint
 from .show import contact_sheet, thumbnail
 from .volume import Volume, reorient
@@ -310,7 +310,7 @@ class Report:
             rows.append([severity, fault.case_id, fault.kind, fault.problem, fault.advice])
         write_csv(Path(folder)/'faults.csv', rows)
         if self.facts:
-            with written_whole(Path(folder)/'contact_sheet.png') as meanwhile:
+            with atomic_write(Path(folder)/'contact_sheet.png') as meanwhile:
                 self.contact_sheet().savefig(meanwhile, dpi=120)
 
 # %% ../nbs/04_inspection.ipynb #ee9a4c8f

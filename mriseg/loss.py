@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LARGEST_POS_WEIGHT', 'CONVICTION', 'weighted_cross_entropy', 'soft_dice_loss', 'segmentation_loss',
-           'balancing_weight', 'marking_loss', 'reference_losses']
+           'balancing_weight', 'mask_loss', 'baseline_losses']
 
 # %% ../nbs/08_loss.ipynb #fe8f91b7
 import math
@@ -82,7 +82,7 @@ def _in_double(*tensors:Tensor) -> list[Tensor]: # or what can become one
     "The same numbers in float64."
     return [torch.as_tensor(tensor, dtype=torch.float64) for tensor in tensors]
 
-def marking_loss(
+def mask_loss(
     share:Tensor, # (S,) share of voxels that belong to each structure
     marked:Tensor, # (S,) share of voxels that are marked
     hit:Tensor, # (S,) share of voxels that are both
@@ -99,7 +99,7 @@ def marking_loss(
     return (entropy + 1 - 2*overlap/size).mean().item()
 
 # %% ../nbs/08_loss.ipynb #8f53e1a0
-def reference_losses(
+def baseline_losses(
     share:Tensor, # (S,) share of voxels that belong to each structure
     pos_weight:Tensor, # (S,)
 ) -> dict[str, float]: # loss of each way of doing nothing
@@ -109,6 +109,6 @@ def reference_losses(
     entropy = -(pos_weight*share*best.log() + (1 - share)*(1 - best).log())
     constant = (entropy + 1 - 2*best*share/(best + share)).mean().item()
     zero, one = torch.zeros_like(share), torch.ones_like(share)
-    nowhere = marking_loss(share, zero, zero, pos_weight)
-    everywhere = marking_loss(share, one, share, pos_weight)
+    nowhere = mask_loss(share, zero, zero, pos_weight)
+    everywhere = mask_loss(share, one, share, pos_weight)
     return dict(nowhere=nowhere, everywhere=everywhere, constant=constant)

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from scipy.stats import bootstrap, wilcoxon
 
-from .components import numbered_pieces
+from .components import connected_components
 from .volume import Volume, bounding_box, same_grid
 
 # %% ../nbs/09_metrics.ipynb #70126fdf
@@ -90,7 +90,7 @@ def detect_lesions(
         told = f'the prediction {predicted} and the truth {truth} lie on different grids'
         raise ValueError(f'{told}, so their voxels cannot be compared')
     def touched(mask:Volume, other:Volume) -> tuple[int, int]: # pieces that the other touches, and the rest
-        pieces, volumes = numbered_pieces(mask, minimum_ml=minimum_ml)
+        pieces, volumes = connected_components(mask, minimum_ml=minimum_ml)
         touching = np.count_nonzero(np.unique(pieces[other.array > 0]))
         return int(touching), len(volumes) - int(touching)
     found, missed = touched(truth, predicted)
@@ -105,7 +105,7 @@ class Scores:
     sensitivity: float # share of the structure that was found
     precision: float # share of the marked that is right
     hd95_mm: float # 95th percentile of the distance between the surfaces
-    surface_mm: float # mean distance between the surfaces
+    assd_mm: float # mean distance between the surfaces
     penalised_hd95_mm: float # HD95; the diagonal of the volume where one mask is empty, 0 where both are
     predicted_ml: float # volume that was marked
     truth_ml: float # volume of the structure
@@ -147,7 +147,7 @@ def score_masks(
         sensitivity=sensitivity,
         precision=precision,
         hd95_mm=hd95,
-        surface_mm=mean,
+        assd_mm=mean,
         penalised_hd95_mm=_penalised(hd95, marked, there, truth.spacing),
         predicted_ml=predicted_ml,
         truth_ml=truth_ml,

@@ -20,7 +20,7 @@ import numpy as np
 from nibabel.nifti1 import data_type_codes
 from nibabel.volumeutils import apply_read_scaling
 
-from .files import written_whole
+from .files import atomic_write
 from .forms import broken, check_affine, read_affine, read_forms, write_place
 from .volume import Volume
 
@@ -246,5 +246,5 @@ def write_volume(
     header['descrip'] = description.encode()[:79]
     placed = header.get_best_affine() # with any other, nibabel would write both forms anew
     image = nib.Nifti1Image(array, placed, header)
-    with written_whole(path) as meanwhile:
+    with atomic_write(path) as meanwhile:
         nib.save(image, meanwhile)

@@ -14,7 +14,7 @@ from pathlib import Path
 from fastcore.xml import FT, Body, Figcaption, Figure as FigureTag, Head, Html, Img, Meta, Style, Title, to_xml
 from matplotlib.figure import Figure
 
-from .files import written_whole
+from .files import atomic_write
 
 # %% ../nbs/00_page.ipynb #93e7e8e5
 def png_bytes(figure:Figure) -> bytes:
@@ -46,5 +46,5 @@ def write_page(
     viewport = Meta(name='viewport', content='width=device-width, initial-scale=1')
     head = Head(Meta(charset='utf-8'), viewport, Title(title), Style(STYLE))
     page = Html(head, Body(*parts), lang='en')
-    with written_whole(path) as meanwhile:
+    with atomic_write(path) as meanwhile:
         meanwhile.write_text(to_xml(page), encoding='utf-8')

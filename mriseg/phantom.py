@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from .nifti import write_volume
-from .volume import Examination, Volume, reorient
+from .volume import LoadedCase, Volume, reorient
 
 # %% ../nbs/03_phantom.ipynb #9e465908
 FIELD_OF_VIEW = np.array([160., 192., 160.]) # mm along the patient's right, front and top
@@ -166,7 +166,7 @@ def make_phantom(
     shape:tuple[int, int, int]=(64, 80, 48), # voxels along I, J and K; the field of view stays 160×192×160 mm
     *,
     lesions:int|None=None, # how many; `None` draws 0 to 3
-) -> Examination:
+) -> LoadedCase:
     "Make one phantom in memory; the same arguments always give the same bytes."
     if min(shape) < 8:
         told = f'a phantom needs at least 8 voxels along each axis, but the shape is {tuple(shape)}'
@@ -188,7 +188,7 @@ def make_phantom(
     label = np.zeros(shape, np.uint8)
     for newer in labels:
         label[newer > 0] = newer[newer > 0]
-    return Examination(f'phantom_{seed}', scans, reorient(Volume(label, affine), 'LPS'))
+    return LoadedCase(f'phantom_{seed}', scans, reorient(Volume(label, affine), 'LPS'))
 
 # %% ../nbs/03_phantom.ipynb #6612b899
 def write_phantoms(

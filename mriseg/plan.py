@@ -30,7 +30,7 @@ from .split import Split, given_split, named_split, split_cases
 from .subjects import assign_subjects, find_subjects
 from .train import Epoch, Settings, fit, structure_weight
 from .vgg16 import read_vgg16_bn
-from .weights import Origin, count_origins, start_from_vgg16
+from .weights import Origin, count_origins, initialise_from_vgg16
 
 # %% ../nbs/12_plan.ipynb #5c067381
 USUAL_SEQUENCES = ('t1', 't2', 'flair')
@@ -71,11 +71,11 @@ def sees_told(sequences:Sequence[str], structures:Mapping[str, Sequence[int]]) -
 # %% ../nbs/12_plan.ipynb #5dafbb82
 def choose_split(
     cases:Sequence[Case],
-    valid:float|str|None=None, # a share of the persons, ids with commas between them, or a file that names them
+    valid:float|str|None=None, # a share of the subjects, ids with commas between them, or a file that names them
     *,
     seed:int=0,
 ) -> Split:
-    "Cases put aside as asked for; or as the data set says; or a fifth of the persons."
+    "Cases held out as asked for; or as the data set says; or a fifth of the subjects."
     if valid is None:
         return given_split(cases) or split_cases(cases, seed=seed)
     if isinstance(valid, (str, Path)):
@@ -83,8 +83,8 @@ def choose_split(
     return split_cases(cases, valid, seed=seed)
 
 def split_told(split:Split) -> str:
-    "How many cases there are to learn from, and which are put aside."
-    counted = f"{plural(len(split.train), 'case')} to learn from, {len(split.valid)} put aside"
+    "How many cases there are to learn from, and which are held out."
+    counted = f"{plural(len(split.train), 'case')} to learn from, {len(split.valid)} held out"
     aside = ', '.join(case.case_id for case in split.valid)
     return f'{counted}: {aside}' if aside else counted
 
@@ -99,15 +99,15 @@ def subjects_told(cases:Sequence[Case]) -> list[str]: # lines
     "Which cases are taken for one person, and what is open."
     found, lines = find_subjects(cases), []
     if found.several:
-        people = plural(len(set(found.by_case.values())), 'person')
+        subjects = plural(len(set(found.by_case.values())), 'subject')
         told = 'the data set says' if found.said else 'names tell'
         several = [f'{subject} ({_shortened(ids, 4)})' for subject, ids in found.several.items()]
-        lines.append(f"{len(cases)} cases of {people}, as {told}: {_shortened(several, 3, '; ')}")
+        lines.append(f"{len(cases)} cases of {subjects}, as {told}: {_shortened(several, 3, '; ')}")
     lines += [f'in doubt: {doubt}' for doubt in found.doubts[:3]]
     if len(found.doubts) > 3:
         lines.append(f'in doubt: {len(found.doubts) - 3} more groups of names')
     if found.doubts:
-        way = "persons='each' (all are different persons), or persons='TABLE.csv' with the columns case and person"
+        way = "subjects='each' (all are different subjects), or subjects='TABLE.csv' with the columns case and subject"
         lines.append(f'if this is wrong: {way}')
     return lines
 
@@ -129,14 +129,14 @@ class Plan:
 def found_cases(
     data:Path|str|Sequence[Case], # a folder, a CSV table, or cases
     pattern:str|None=None, # where names follow no rule, see `find_cases`
-    persons:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
+    subjects:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
 ) -> CaseList:
     "The cases of a data set, and whose they are."
     if isinstance(data, (str, Path)):
         cases = find_cases(data, pattern)
     else:
         cases = data if isinstance(data, CaseList) else CaseList(data)
-    return CaseList(assign_subjects(cases, persons), cases.passed_over) if persons else cases
+    return CaseList(assign_subjects(cases, subjects), cases.passed_over) if subjects else cases
 
 def plan_training(
     data:Path|Sequence[Case], # a folder, a CSV table, or cases
@@ -146,11 +146,11 @@ def plan_training(
     preset:str='small', # size of the network: small, medium or paper
     valid:float|str|None=None, # see `choose_split`
     pattern:str|None=None, # where names follow no rule, see `find_cases`
-    persons:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
+    subjects:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
     seed:int=0, # of the split
 ) -> Plan:
     "Decide what a network is to learn, and from which cases."
-    cases = found_cases(data, pattern, persons)
+    cases = found_cases(data, pattern, subjects)
     names, classes = choose_sequences(cases, sequences), choose_structures(cases, structures)
     config = preset_config(preset, input_channels=len(names), output_channels=len(classes))
     split = choose_split(cases, valid, seed=seed)
@@ -179,7 +179,7 @@ def guess_told(there:set[int], structures:Mapping[str, Sequence[int]]) -> str: #
 def cached_cases(
     plan:Plan,
     cache:Path, # folder
-) -> tuple[SliceDataset, list[CachedCase]]: # to learn from, and put aside
+) -> tuple[SliceDataset, list[CachedCase]]: # to learn from, and held out
     "The cases of a plan, decoded, or as they lie in a cache."
     cached = build_cache([*plan.split.train, *plan.split.valid], plan.sequences, plan.structures, cache)
     if not plan.structures_given:
@@ -196,7 +196,7 @@ def new_model(
     "A model that hasn't learned anything yet."
     torch.manual_seed(seed)
     network = SegNet(plan.config)
-    origins = start_from_vgg16(network, read_vgg16_bn(encoder)) if encoder else ()
+    origins = initialise_from_vgg16(network, read_vgg16_bn(encoder)) if encoder else ()
     facts = dict(encoder=encoder) if encoder else {}
     return Model(network, plan.sequences, plan.structures, facts=facts), origins
 
@@ -208,7 +208,7 @@ def read_baselines(
 ) -> Scored:
     "What answers score that have learned nothing, as a training wrote it down before its first step."
     found = {}
-    for name, score in read_json(Path(run_folder)/'references.json').items():
+    for name, score in read_json(Path(run_folder)/'baselines.json').items():
         found[name] = {key: math.nan if value is None else value for key, value in score.items()}
     return found
 
@@ -270,7 +270,7 @@ class Training:
 
     @cached_property
     def cases(self) -> tuple[SliceDataset, list[CachedCase]]:
-        "The cases to learn from and those put aside; decoded when they are asked for, by one process for all."
+        "The cases to learn from and those held out; decoded when they are asked for, by one process for all."
         with current_processes().in_turn():
             return cached_cases(self.plan, self.cache)
 

@@ -16,12 +16,12 @@ from functools import reduce
 import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter1d
 
-from .volume import Examination, Volume, reorient, same_grid
+from .volume import LoadedCase, Volume, reorient, same_grid
 
 # %% ../nbs/05_preprocess.ipynb #0cdcc013
-def head_mask(examination:Examination) -> np.ndarray: # (I, J, K) yes/no
+def head_mask(loaded:LoadedCase) -> np.ndarray: # (I, J, K) yes/no
     "Voxels in which any sequence isn't exactly 0."
-    inside = (volume.array != 0 for volume in examination.sequences.values())
+    inside = (volume.array != 0 for volume in loaded.sequences.values())
     return reduce(np.logical_or, inside)
 
 # %% ../nbs/05_preprocess.ipynb #92434b98
@@ -87,15 +87,15 @@ def check_label_values(
 
 # %% ../nbs/05_preprocess.ipynb #201ac21b
 def true_masks(
-    examination:Examination,
+    loaded:LoadedCase,
     structures:Mapping[str, Sequence[int]], # name: the labels that make it up
 ) -> dict[str, Volume]: # yes/no, by structure; none without a label
     "The masks that a label holds, by structure."
-    if not examination.label:
+    if not loaded.label:
         return {}
-    label = examination.label
+    label = loaded.label
     there = set(np.unique(label.array).tolist())
-    check_label_values({examination.case_id: there}, structures)
+    check_label_values({loaded.case_id: there}, structures)
     masks = structure_masks(label, structures)
     return {name: Volume(mask, label.affine) for name, mask in zip(structures, masks)}
 
@@ -216,24 +216,24 @@ class Placement:
         return tuple(inside), tuple(box)
 
 # %% ../nbs/05_preprocess.ipynb #e496cad1
-def _seen_from_above(examination:Examination) -> np.ndarray: # (H, W) yes/no
+def _seen_from_above(loaded:LoadedCase) -> np.ndarray: # (H, W) yes/no
     "Where head or label lie in any axial slice."
-    wanted = head_mask(examination)
-    if examination.label:
-        wanted = wanted | (examination.label.array > 0)
+    wanted = head_mask(loaded)
+    if loaded.label:
+        wanted = wanted | (loaded.label.array > 0)
     if not wanted.any():
-        told = (f'case {examination.case_id}: every voxel of every sequence is 0, so there is no head to find; '
+        told = (f'case {loaded.case_id}: every voxel of every sequence is 0, so there is no head to find; '
                 'leave the case out')
         raise ValueError(told)
-    upright = reorient(Volume(wanted, examination.grid.affine)).array
+    upright = reorient(Volume(wanted, loaded.grid.affine)).array
     return upright.any(axis=2)
 
 def place_head(
-    examination:Examination,
+    loaded:LoadedCase,
     spacing:tuple[float, float]|None=None, # mm that the slices shall have along H and W; `None` keeps the case's own
 ) -> Placement:
     "The smallest box around the head (and around the label, if there is one) from which slices are cut."
-    seen, grid = _seen_from_above(examination), examination.grid
+    seen, grid = _seen_from_above(loaded), loaded.grid
     own = slice_spacing(grid.affine)
     if spacing is None or similar_spacing(own, spacing):
         spacing = own
@@ -265,7 +265,7 @@ def _normalised(
     return placement.cut(Volume(z_score(volume.array), volume.affine))
 
 def network_images(
-    examination:Examination,
+    loaded:LoadedCase,
     placement:Placement,
     sequences:Sequence[str], # their order is the order of the channels
     *,
@@ -275,5 +275,5 @@ def network_images(
     shape = (placement.depth, len(sequences), *placement.size)
     images = np.empty(shape, dtype)
     for channel, name in enumerate(sequences):
-        images[:, channel] = _normalised(examination.sequences[name], placement, dtype)
+        images[:, channel] = _normalised(loaded.sequences[name], placement, dtype)
     return images

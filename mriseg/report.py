@@ -26,18 +26,18 @@ from .show import blank_figure
 @dataclass(frozen=True, eq=False)
 class RunRecord:
     "What a run folder tells of its run."
-    passes: list[dict[str, str]] # one row of history.csv per pass
-    by_case: dict[str, list[tuple[float, ...]]] # Dice of the cases put aside, after each pass: one per structure
-    references: dict[str, dict[str, float]] # by trivial answer: its 'loss' and 'dice'
+    epochs: list[dict[str, str]] # one row of history.csv per pass
+    by_case: dict[str, list[tuple[float, ...]]] # Dice of the cases held out, after each pass: one per structure
+    baselines: dict[str, dict[str, float]] # by trivial answer: its 'loss' and 'dice'
     settings: dict
 
     @property
-    def cases(self) -> tuple[str, ...]: # that were put aside
+    def cases(self) -> tuple[str, ...]: # that were held out
         return tuple(self.by_case)
 
     def numbers(self, column:str) -> np.ndarray: # one per pass
         "A column of the history."
-        return np.array([float(row[column]) for row in self.passes])
+        return np.array([float(row[column]) for row in self.epochs])
 
     def case_dice(self, case:str) -> np.ndarray: # one per pass: mean over structures, NaN where none is defined
         "How one case fared, pass by pass."
@@ -45,19 +45,19 @@ class RunRecord:
 
 # %% ../nbs/11_report.ipynb #47755ff5
 def _read_case_dice(
-    path:Path, # of case_dice.csv, which isn't there if no case was put aside
+    path:Path, # of case_dice.csv, which isn't there if no case was held out
     cases:Iterable[str],
-    passes:int, # that are in the history
+    epochs:int, # that are in the history
 ) -> dict[str, list[tuple[float, ...]]]:
     "The Dice of each case, after each pass that is in the history."
     rows = read_table(path)[1] if path.is_file() else []
     found = {}
     for case in cases:
         after_each = [tuple(map(float, dice)) for _, one, *dice in rows if one == case]
-        found[case] = after_each[:passes]
-    short = [case for case, dice in found.items() if len(dice) < passes]
+        found[case] = after_each[:epochs]
+    short = [case for case, dice in found.items() if len(dice) < epochs]
     if short:
-        lacking = f'{path} does not tell how {short[0]} fared in each of {passes} passes'
+        lacking = f'{path} does not tell how {short[0]} fared in each of {epochs} passes'
         told = f'{lacking}; the run may be of an older version: train into a new folder'
         raise ValueError(told)
     return found
@@ -67,21 +67,21 @@ def read_run(
 ) -> RunRecord:
     "Read what a run has written so far."
     folder = Path(run_folder)
-    path, references = folder/'history.csv', folder/'references.json'
+    path, baselines = folder/'history.csv', folder/'baselines.json'
     if not path.is_file():
         told = f'there is no {path}; give the folder of a run of which a pass is finished'
         raise FileNotFoundError(told)
-    passes, settings = read_rows(path), read_json(folder/'settings.json')
-    by_case = _read_case_dice(folder/'case_dice.csv', settings['valid'], len(passes))
-    trivial = read_json(references) if references.is_file() else {}
-    return RunRecord(passes, by_case, trivial, settings)
+    epochs, settings = read_rows(path), read_json(folder/'settings.json')
+    by_case = _read_case_dice(folder/'case_dice.csv', settings['valid'], len(epochs))
+    trivial = read_json(baselines) if baselines.is_file() else {}
+    return RunRecord(epochs, by_case, trivial, settings)
 
 # %% ../nbs/11_report.ipynb #0bada4f9
 def plot_run(record:RunRecord) -> Figure:
     "Loss and Dice by pass, with what trivial answers score as dotted lines."
     shown = dict(loss='loss of training')
     if record.cases:
-        shown['dice'] = 'Dice of the cases put aside'
+        shown['dice'] = 'Dice of the cases held out'
     figure = blank_figure(4.5*len(shown), 3)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axis, (key, label) in zip(panels, shown.items()):
@@ -105,7 +105,7 @@ def _plot_column(
             axis.plot(number, record.case_dice(case), color='0.75', linewidth=1)
     style = 'o-' if len(number) == 1 else '-'
     axis.plot(number, record.numbers(key), style, color='C0', linewidth=2)
-    lines = {name: scores[key] for name, scores in record.references.items() if scores.get(key) is not None}
+    lines = {name: scores[key] for name, scores in record.baselines.items() if scores.get(key) is not None}
     for colour, (name, level) in enumerate(lines.items(), 1):
         axis.axhline(level, color=f'C{colour}', linestyle=':', label=f'{name}: {level:.2f}')
     axis.set(xlabel='pass', ylabel=label)
@@ -117,13 +117,13 @@ def _plot_column(
 Pass = TypeVar('Pass')
 
 def watch(
-    passes:Iterable[Pass], # as they come from `fit`
+    epochs:Iterable[Pass], # as they come from `fit`
     run_folder:Path, # of that run
 ) -> Iterator[Pass]:
     "Hand passes on, and keep a chart of the run up to date below the cell."
     from IPython.display import Image, display # there in every notebook, and needed nowhere else
     chart = None
-    for one in passes:
+    for one in epochs:
         picture = Image(png_bytes(plot_run(read_run(run_folder))))
         if chart is None:
             chart = display(picture, display_id=True)
@@ -151,18 +151,18 @@ def _told(name:str, value:object) -> str: # a setting
 
 def _how_good(record:RunRecord, best:int) -> str: # the best pass, from 0
     "What may be expected of the model, in a sentence or two."
-    count = len(record.passes)
+    count = len(record.epochs)
     if not record.cases:
-        kept = f'All cases were learned from and none was put aside, so the last of {count} passes is kept'
+        kept = f'All cases were learned from and none was held out, so the last of {count} passes is kept'
         return f'{kept}, and how good it is can not be said.'
     dice, names = record.numbers('dice')[best], ', '.join(record.cases)
-    reached = f'Best pass: {best + 1} of {count}, mean Dice {dice:.3f} over what was put aside: {names}.'
+    reached = f'Best pass: {best + 1} of {count}, mean Dice {dice:.3f} over what was held out: {names}.'
     return f'{reached} It also chose this pass, so on new patients expect somewhat less.'
 
 # %% ../nbs/11_report.ipynb #a7b6326e
 def _warnings(record:RunRecord) -> list[FT]: # none or one
     "The last warning, and in which passes there was one."
-    warned = [row for row in record.passes if row.get('warning')]
+    warned = [row for row in record.epochs if row.get('warning')]
     if not warned:
         return []
     numbers = ', '.join(row['number'] for row in warned)
@@ -173,20 +173,20 @@ def _warnings(record:RunRecord) -> list[FT]: # none or one
 
 def _tables(record:RunRecord) -> list[FT]:
     "All passes and all settings."
-    columns = [name for name in record.passes[0] if name != 'warning']
+    columns = [name for name in record.epochs[0] if name != 'warning']
     rows = [Tr(*map(Th, columns))]
-    for row in record.passes:
+    for row in record.epochs:
         rows.append(Tr(*[Td(_short(row[name])) for name in columns]))
     chosen = [Tr(Th(name), Td(_told(name, value))) for name, value in record.settings.items()]
-    passes, settings = FigureTag(Table(*rows), cls='wide'), FigureTag(Table(*chosen), cls='settings')
-    return [H2('Passes'), passes, H2('Settings'), settings]
+    epochs, settings = FigureTag(Table(*rows), cls='wide'), FigureTag(Table(*chosen), cls='settings')
+    return [H2('Passes'), epochs, H2('Settings'), settings]
 
 # %% ../nbs/11_report.ipynb #5e7cb859
 def write_report(run_folder:Path) -> Path:
     "Write a run as one HTML page: chart, previews, passes, settings."
     folder, record = Path(run_folder), read_run(run_folder)
     name, path = folder.resolve().name, folder/'report.html'
-    best = int(np.nanargmax(record.numbers('dice'))) if record.cases else len(record.passes) - 1
+    best = int(np.nanargmax(record.numbers('dice'))) if record.cases else len(record.epochs) - 1
     caption = 'Loss and Dice by pass; dotted: what answers score that have learned nothing'
     chart = html_picture(png_bytes(plot_run(record)), caption)
     parts = [H1(f'Training run {name}'), P(_how_good(record, best)), chart, *_warnings(record)]

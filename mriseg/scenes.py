@@ -18,11 +18,11 @@ from .case import Case, notes_of, read_case, salvage_case
 from .checkpoint import Model
 from .metrics import overlap_scores
 from .nifti import read_volume
-from .predict import predict_examination, present_sequences, result_name
+from .predict import predict_loaded, present_sequences, result_name
 from .preprocess import true_masks
 from .uncertainty import predict_uncertainty
 from .viewer import RANGES, Scene
-from .volume import Examination, Volume, onto_grid
+from .volume import LoadedCase, Volume, onto_grid
 
 # %% ../nbs/13_scenes.ipynb #78abdbef
 def _left_out(wanted:Sequence[str], shown:Sequence[str]) -> tuple[str, ...]: # notes
@@ -34,12 +34,12 @@ def _fitting(volumes:Mapping[str, Volume], grid:Volume) -> dict[str, Volume]: # 
     placed = {name: onto_grid(volume, grid) for name, volume in volumes.items()}
     return {name: volume for name, volume in placed.items() if volume}
 
-def _with_others(case:Case, examination:Examination) -> tuple[Examination, tuple[str, ...]]: # and its notes
+def _with_others(case:Case, loaded:LoadedCase) -> tuple[LoadedCase, tuple[str, ...]]: # and its notes
     "Add the sequences of a case that weren't needed, as far as they lie on the grid of the others."
-    others = [name for name in case.sequences if name not in examination.sequences]
+    others = [name for name in case.sequences if name not in loaded.sequences]
     found, _, _ = salvage_case(replace(case, label=None), others)
-    fitting = _fitting(found, examination.grid)
-    shown = replace(examination, sequences={**examination.sequences, **fitting})
+    fitting = _fitting(found, loaded.grid)
+    shown = replace(loaded, sequences={**loaded.sequences, **fitting})
     return shown, _left_out(others, fitting)
 
 def predicted_scene(
@@ -50,14 +50,14 @@ def predicted_scene(
     uncertainty:bool=False, # how far several answers differ, too: takes six to nine times as long
 ) -> Scene:
     "Read a case and predict it; its label, if there is one, is the truth."
-    examination = read_case(case, present_sequences(model, case))
-    prediction = predict_examination(model, examination, device=device)
-    spread = predict_uncertainty(model, examination, device=device) if uncertainty else {}
-    shown, notes = _with_others(case, examination)
+    loaded = read_case(case, present_sequences(model, case))
+    prediction = predict_loaded(model, loaded, device=device)
+    spread = predict_uncertainty(model, loaded, device=device) if uncertainty else {}
+    shown, notes = _with_others(case, loaded)
     return Scene(
-        examination=shown,
+        loaded=shown,
         prediction=prediction.masks,
-        truth=true_masks(examination, model.structures),
+        truth=true_masks(loaded, model.structures),
         probability=prediction.probabilities,
         uncertainty=spread,
         notes=(*prediction.notes, *notes),
@@ -97,10 +97,10 @@ def written_scene(
     drawn = label and onto_grid(label, grid)
     if case.label and not drawn:
         read_case(case, tuple(fitting)) # which says what is wrong with the label
-    examination = Examination(case.case_id, fitting, drawn, notes_of(faults))
-    truth = true_masks(examination, structures)
-    notes = (*examination.notes, *_left_out(wanted, fitting))
-    return Scene(examination, masks, truth, **found, notes=notes)
+    loaded = LoadedCase(case.case_id, fitting, drawn, notes_of(faults))
+    truth = true_masks(loaded, structures)
+    notes = (*loaded.notes, *_left_out(wanted, fitting))
+    return Scene(loaded, masks, truth, **found, notes=notes)
 
 # %% ../nbs/13_scenes.ipynb #56589afc
 def scene_dice(scene:Scene) -> float: # 0 … 1; NaN where nothing can be compared

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .augment_random import augment, draw_augmentation
+from .augment_random import augment, sample_augmentation
 from .device import FALLBACK_VARIABLE, Precision, autocasting, default_precision, describe_device, falls_back
 from .device import keep_memory, loss_scaler, memory_in_use, to_device, wait_for
 from .infer import slice_probabilities
@@ -172,7 +172,7 @@ def compare_augmentation(device:torch.device, size:tuple[int, int]) -> float:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, *size, generator=generator)
     masks = torch.ones(4, 1, *size)
-    drawn = draw_augmentation(4, 3, generator)
+    drawn = sample_augmentation(4, 3, generator)
     drawn = replace(drawn, noise=torch.zeros_like(drawn.noise))
     there, _ = augment(images.to(device), masks.to(device), drawn)
     here, _ = augment(images, masks, drawn)

@@ -19,28 +19,28 @@ from .subjects import find_subjects
 # %% ../nbs/04_split.ipynb #60aaa357
 @dataclass(frozen=True)
 class Split:
-    "Which cases are learned from and which are put aside to choose and judge the model."
+    "Which cases are learned from and which are held out to choose and judge the model."
     train: list[Case] = field(repr=False)
     valid: list[Case] = field(repr=False)
 
 def _refuse_too_few(cases:Sequence[Case], people:Sequence[str]) -> None:
-    "Say what to do where nobody can be put aside."
+    "Say what to do where nobody can be held out."
     there = f'there is one ({people[0]})' if people else 'there are none'
     advice = 'add labelled cases, or begin from a trained network, for which a single one will do'
     if len(cases) > 1:
         some = ', '.join(case.case_id for case in cases[:3])
-        say = f"if {some} are different persons, say so by persons='each'"
-        advice = f"{say}, or who is who by persons='TABLE.csv' with the columns case and person; else {advice}"
-    told = f'cases of at least 2 persons are needed to put one aside, but {there}; {advice}'
+        say = f"if {some} are different subjects, say so by subjects='each'"
+        advice = f"{say}, or who is who by subjects='TABLE.csv' with the columns case and subject; else {advice}"
+    told = f'cases of at least 2 subjects are needed to put one aside, but {there}; {advice}'
     raise ValueError(told)
 
 def split_cases(
     cases:Sequence[Case],
-    valid:float=0.2, # the share of the persons to put aside
+    valid:float=0.2, # the share of the subjects to held out
     *,
     seed:int=0,
 ) -> Split:
-    "Put a random share of the persons aside, at least one, and never all."
+    "Put a random share of the subjects aside, at least one, and never all."
     if not 0 < valid < 1:
         told = f'the share of validation cases must lie between 0 and 1, but it is {valid}'
         raise ValueError(told)
@@ -103,13 +103,13 @@ def _refuse_torn(
     aside = [case.case_id for case in split.valid if whose[case.case_id] == one]
     left = [case.case_id for case in split.train if whose[case.case_id] == one]
     both = f'{source} puts {aside[0]} aside and not {left[0]}, which seem to be of one person, {one}'
-    say = "say who is who by persons='TABLE.csv' with the columns case and person"
-    told = f"{both}; put all of one person on one side, or {say}, or that all are different persons by persons='each'"
+    say = "say who is who by subjects='TABLE.csv' with the columns case and subject"
+    told = f"{both}; put all of one person on one side, or {say}, or that all are different subjects by subjects='each'"
     raise ValueError(told)
 
 def _divide(
     cases:Sequence[Case],
-    valid:Sequence[Case], # those to put aside
+    valid:Sequence[Case], # those to held out
     source:str, # what names them, for a message
 ) -> Split:
     "Put some cases aside, unless that tears a person apart or leaves a part empty."

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .case import Case
-from .case_table import table_rows
+from .case_table import SUBJECT_COLUMNS, table_rows
 from .files import read_cell, write_csv
 
 # %% ../nbs/04_same_subject.ipynb #1e7cc7f6
@@ -112,7 +112,7 @@ def _is_person(name:str) -> bool: # patient01, sub-7, P3, 1000214
     return bool(long and not dated or _KNOWN.search(name)) or _last_words(name, _PEOPLE, r'\d+')
 
 def _is_group(name:str) -> bool: # site01, train, HGG, 2016, AD
-    "Whether a name can only be that of several persons."
+    "Whether a name can only be that of several subjects."
     year = re.fullmatch(f'(?:.*{_GAP})?{_YEAR}', name)
     initials = re.fullmatch('[A-Z]{1,4}', name)
     numbered = _last_words(name, _PLACES, r'(\d{0,4}|[a-z])')
@@ -195,7 +195,7 @@ class Doubt:
 
     def __str__(self):
         some = ', '.join(self.cases[:3]) + ', …'*(len(self.cases) > 3)
-        taken = f'taken for one person, {self.subject}' if self.joined else 'taken for different persons'
+        taken = f'taken for one person, {self.subject}' if self.joined else 'taken for different subjects'
         return f'{some}: {taken}'
 
 @dataclass(frozen=True)
@@ -339,13 +339,13 @@ def _visits(names:Iterable[str]) -> bool: # I, II, III; t0, t1
     return all(map(_LIKE_A_VISIT.fullmatch, names))
 
 def _like_persons(rows:Mapping[Key, Mapping[Key, Key]]) -> tuple[int, int, bool, int]: # the larger, the likelier
-    "How much the rows of a table look like persons, and its columns like visits."
+    "How much the rows of a table look like subjects, and its columns like visits."
     names = ['_'.join(others) for others in rows]
     looks = _visits(word for row in rows.values() for word, in row) - _visits(names)
     return looks, len(names), all(re.search(r'\d', name) for name in names), len(''.join(names))
 
 def _tabled(keys:Sequence[Key]) -> dict[Key, dict[Key, Key]]: # keys by person and by visit; {} if names form no table
-    "Keys whose names are a table of persons and visits, as far as that can be seen without knowing a word."
+    "Keys whose names are a table of subjects and visits, as far as that can be seen without knowing a word."
     ways = [(last, folders) for folders in (False, True) for last in (True, False)]
     candidates = [_rows(keys, last, folders) for last, folders in ways]
     tables = [rows for rows in candidates if len(_crossed(rows)) > 1]
@@ -455,8 +455,8 @@ def _joined(cases:Sequence[Case]) -> tuple[dict[str, str], list[Doubt]]: # subje
 # %% ../nbs/04_same_subject.ipynb #85afa719
 def find_subjects(cases:Sequence[Case]) -> Subjects:
     "Who each case shows: as the data set says, else as the names of cases and folders tell."
-    said = {case.case_id: case.person for case in cases if case.person}
-    read, doubts = _joined([case for case in cases if not case.person])
+    said = {case.case_id: case.subject for case in cases if case.subject}
+    read, doubts = _joined([case for case in cases if not case.subject])
     by_case = {case.case_id: said.get(case.case_id) or read[case.case_id] for case in cases}
     return Subjects(by_case, tuple(doubts), len(said) == len(cases) > 0)
 
@@ -467,7 +467,7 @@ def write_subjects(path:Path, cases:Sequence[Case]) -> None:
     "Write a table of who is who, to be corrected by hand and given to `assign_subjects`."
     found = find_subjects(cases)
     open_cases = {case_id for doubt in found.doubts for case_id in doubt.cases}
-    rows = [('case', 'person', 'in doubt')]
+    rows = [('case', 'subject', 'in doubt')]
     for case_id, subject in found.by_case.items():
         rows.append((case_id, subject, 'yes' if case_id in open_cases else ''))
     write_csv(path, rows)
@@ -475,33 +475,34 @@ def write_subjects(path:Path, cases:Sequence[Case]) -> None:
 def _read_table(path:Path) -> dict[str, str]: # person by case id
     "Who is who by a table that somebody wrote or corrected."
     if not path.is_file():
-        needed = 'give a CSV file with the columns case and person'
+        needed = 'give a CSV file with the columns case and subject'
         told = f"there is no table {path}; {needed}, or '{EACH}' if every case is another person"
         raise FileNotFoundError(told)
     rows = table_rows(path)
-    if not rows or not {'case', 'person'} <= rows[0].keys():
-        needed = 'it needs the columns case and person, and a row for each case'
+    named = [column for column in SUBJECT_COLUMNS if rows and column in rows[0]]
+    if not named or 'case' not in rows[0]:
+        needed = 'it needs the columns case and subject, and a row for each case'
         told = f'{path} is no table of who is who; {needed}'
         raise ValueError(told)
-    persons, spelt = {}, {}
+    subjects, spelt = {}, {}
     for row in rows:
-        case_id, person = (read_cell(row.get(column, '')).strip() for column in ('case', 'person'))
-        plain = re.sub(r'^(\d+)\.0$', r'\1', person) # as a spreadsheet writes the number of a column with a gap
-        person = spelt.setdefault(plain.casefold(), plain)
-        earlier = persons.setdefault(case_id, person)
-        if earlier != person:
-            told = f'{path} gives the case {case_id} to two persons, {earlier} and {person}; leave one row'
+        case_id, subject = (read_cell(row.get(column, '')).strip() for column in ('case', named[0]))
+        plain = re.sub(r'^(\d+)\.0$', r'\1', subject) # as a spreadsheet writes the number of a column with a gap
+        subject = spelt.setdefault(plain.casefold(), plain)
+        earlier = subjects.setdefault(case_id, subject)
+        if earlier != subject:
+            told = f'{path} gives the case {case_id} to two subjects, {earlier} and {subject}; leave one row'
             raise ValueError(told)
-    return persons
+    return subjects
 
 # %% ../nbs/04_same_subject.ipynb #c538b528
 def assign_subjects(
     cases:Sequence[Case],
-    source:str|Path, # 'each', or a CSV file with the columns case and person; it may be of more cases or of fewer, but not both
+    source:str|Path, # 'each', or a CSV file with the columns case and subject; it may be of more cases or of fewer, but not both
 ) -> list[Case]:
     "Say who each case shows."
     if str(source) == EACH:
-        return [replace(case, person=case.case_id) for case in cases]
+        return [replace(case, subject=case.case_id) for case in cases]
     table = _read_table(Path(source))
     if cases and not any(case.case_id in table for case in cases):
         none = f'{source} names none of the cases, which are called {cases[0].case_id} and the like'
@@ -514,4 +515,4 @@ def assign_subjects(
         both = f'{source} names {unknown[0]}, which is none of the cases, and has no row for {left_out[0]}'
         told = f'{both}; correct the column case, or add the missing rows'
         raise ValueError(told)
-    return [replace(case, person=table.get(case.case_id) or case.person) for case in cases]
+    return [replace(case, subject=table.get(case.case_id) or case.subject) for case in cases]

@@ -20,7 +20,7 @@ from .case import Case
 from .checkpoint import Model
 from .device import default_device
 from .files import write_csv
-from .predict import examination_images, read_unlabelled
+from .predict import loaded_images, read_unlabelled
 from .uncertainty import sampled_probabilities
 
 # %% ../nbs/15_suggest.ipynb #64fbe8c1
@@ -62,7 +62,7 @@ def suggest_cases(
     found = []
     for case in tqdm(cases, 'looking at cases', leave=False):
         try:
-            images, _ = examination_images(model, read_unlabelled(model, case))
+            images, _ = loaded_images(model, read_unlabelled(model, case))
         except (ValueError, OSError) as error:
             found.append(Suggestion(case.case_id, math.nan, str(error)))
         else:

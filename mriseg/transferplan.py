@@ -36,13 +36,13 @@ def _guessed_structures(base:Model, cases:Sequence[Case]) -> Guess:
     return Guess(dict(base.structures), 'what the base finds')
 
 def _guessed_split(cases:Sequence[Case], seed:int) -> Guess:
-    "As the data set says, or a fifth of the persons if there are enough cases."
+    "As the data set says, or a fifth of the subjects if there are enough cases."
     if given := given_split(cases):
         return Guess(given, 'what the data set says')
     split = usual_split(cases, seed=seed)
     if split.valid:
-        return Guess(split, 'a fifth of the persons')
-    return Guess(split, f'nobody, since that takes {FEWEST_TO_PUT_ASIDE} cases; judged by leaving persons out in turn')
+        return Guess(split, 'a fifth of the subjects')
+    return Guess(split, f'nobody, since that takes {FEWEST_TO_PUT_ASIDE} cases; judged by leaving subjects out in turn')
 
 def _guessed_sequences(base:Model, split:Split) -> Guess:
     "Those of the base that every case has, or whatever every case has."
@@ -52,13 +52,13 @@ def _guessed_sequences(base:Model, split:Split) -> Guess:
     return Guess(names, 'those that every case has; none of them is known to the base')
 
 # %% ../nbs/15_adapt_plan.ipynb #2f64f541
-_OPEN = dict(sequences='what it sees', structures='what it finds', split='who is put aside')
+_OPEN = dict(sequences='what it sees', structures='what it finds', split='who is held out')
 
 @dataclass(frozen=True, eq=False)
 class TransferPlan:
     "What a base is to learn, and from which cases."
     base: Model
-    cases: CaseList # all that can be learned from or put aside
+    cases: CaseList # all that can be learned from or held out
     split: Split
     sequences: tuple[str, ...] # in the order of the channels
     structures: Mapping[str, tuple[int, ...]] # label values by name
@@ -138,13 +138,13 @@ def plan_transfer(
     structures:Mapping[str, int|Sequence[int]]|None=None, # label values by name; None: of the data set, or of the base
     valid:float|str|None=None, # see `choose_split`; None: as the data set says, or a fifth from six cases on
     pattern:str|None=None, # where names follow no rule, see `find_cases`
-    persons:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
+    subjects:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
     seed:int=0, # of the split
 ) -> TransferPlan:
     "Decide what a base is to learn, and from which cases."
     if not isinstance(base, Model):
         base = load_model(Path(base).expanduser())
-    cases = _usable_cases(found_cases(data, pattern, persons), data)
+    cases = _usable_cases(found_cases(data, pattern, subjects), data)
     split = None if valid is None else choose_split(cases, valid, seed=seed)
     return _chosen(base, cases, sequences, structures, split, seed)
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from .checkpoint import Model
 from .device import default_device
 from .infer import slice_probabilities
-from .predict import examination_images, on_the_case
-from .volume import Examination, Volume
+from .predict import loaded_images, on_the_case
+from .volume import LoadedCase, Volume
 
 # %% ../nbs/12_uncertainty.ipynb #56e949d2
 class _Dropping(nn.Module):
@@ -52,7 +52,7 @@ def sampled_probabilities(
                 found = slice_probabilities(_Dropping(model.network), images, device)
             yield found
         return
-    mirrored = ((), (-2,)) if model.facts.get('mirror', True) else ((),) # not where structures have a side
+    mirrored = ((), (-2,)) if model.facts.get('flip', model.facts.get('mirror', True)) else ((),) # not where structures have a side
     for side in mirrored:
         for gain in GAINS:
             altered = np.flip(images*gain, side).copy()
@@ -61,17 +61,17 @@ def sampled_probabilities(
 # %% ../nbs/12_uncertainty.ipynb #39ab84d6
 def predict_uncertainty(
     model:Model,
-    examination:Examination, # with the sequences of the model
+    loaded:LoadedCase, # with the sequences of the model
     *,
     device:torch.device|str|None=None, # None: the best there is
 ) -> dict[str, Volume]: # by structure: float32, 0 … 0.5, on the case's own grid
     "The spread of several answers in each voxel, as a standard deviation of probabilities."
     device = default_device(device)
-    images, placement = examination_images(model, examination)
+    images, placement = loaded_images(model, loaded)
     count, total, squares = 0, 0., 0. # one answer in memory at a time, however many are asked for
     for found in sampled_probabilities(model, images, device):
         count += 1
         total = total + found
         squares = squares + np.square(found)
     spread = np.sqrt(np.maximum(squares/count - np.square(total/count), 0))
-    return on_the_case(model, examination, placement, spread)
+    return on_the_case(model, loaded, placement, spread)

@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion
 
 from .show import PLANES, check_grids, grey_window
-from .volume import Examination, Volume, bounding_box, reorient
+from .volume import LoadedCase, Volume, bounding_box, reorient
 
 # %% ../nbs/02_viewer.ipynb #d6b23b2e
 MOST_STRUCTURES = 8 # one bit of a byte each
@@ -37,7 +37,7 @@ RANGES = dict(probability=1., uncertainty=0.5) # the largest value of each map
 @dataclass(frozen=True, eq=False)
 class Scene:
     "What there is to see of one case: volumes by structure, on the grid of the examination."
-    examination: Examination
+    loaded: LoadedCase
     prediction: Mapping[str, Volume] = field(default_factory=dict) # yes/no
     truth: Mapping[str, Volume] = field(default_factory=dict) # yes/no
     probability: Mapping[str, Volume] = field(default_factory=dict) # 0 … 1
@@ -45,14 +45,14 @@ class Scene:
     notes: tuple[str, ...] = () # to be read below the picture
 
     def __post_init__(self):
-        case_id, names = self.examination.case_id, self.structures
+        case_id, names = self.loaded.case_id, self.structures
         if len(names) > MOST_STRUCTURES:
             told = (f"case {case_id}: {len(names)} structures can't be shown at once, {MOST_STRUCTURES} can; "
                     f"leave some of {', '.join(names)} out")
             raise ValueError(told)
         try:
             for kind in self.kinds:
-                check_grids(self.examination.grid, getattr(self, kind))
+                check_grids(self.loaded.grid, getattr(self, kind))
         except ValueError as error:
             told = f'case {case_id}: {error}'
             raise ValueError(told) from None
@@ -252,7 +252,7 @@ def _header(
         errors=_as_bits(scene, scene.compared),
     )
     here = dict(
-        case=scene.examination.case_id,
+        case=scene.loaded.case_id,
         notes=scene.notes,
         sequences=sequences,
         structures=[dict(name=name, colour=colour) for name, colour in zip(scene.structures, STRUCTURE_COLOURS)],
@@ -268,7 +268,7 @@ def _header(
 def _masks(scene:Scene, kind:str) -> np.ndarray: # (S, I, J, K) yes/no, stored as RAS
     "The masks of all structures; blank where there is none."
     there = getattr(scene, kind)
-    blank = np.zeros(reorient(scene.examination.grid).shape, bool)
+    blank = np.zeros(reorient(scene.loaded.grid).shape, bool)
     masks = [reorient(there[name]).array > 0 if name in there else blank for name in scene.structures]
     return np.array(masks or [blank])
 
@@ -335,7 +335,7 @@ def pack_scene(
     most_voxels:int=MOST_VOXELS, # per layer; of a larger volume blocks of voxels are packed as one
 ) -> Packed:
     "Turn a scene into what a page gets of it."
-    upright = {name: reorient(volume) for name, volume in scene.examination.sequences.items()}
+    upright = {name: reorient(volume) for name, volume in scene.loaded.sequences.items()}
     grid = next(iter(upright.values()))
     masks = {kind: _masks(scene, kind) for kind in ('prediction', 'truth')}
     heads = [volume.array != 0 for volume in upright.values()]
@@ -344,7 +344,7 @@ def pack_scene(
     every = _thinning(size, grid.spacing, most_voxels)
     layers, greys = _sequence_layers(upright, box, every)
     layers |= _packed_layers(scene, masks, box, every)
-    place = _place(grid, box, every, scene.examination.grid)
+    place = _place(grid, box, every, scene.loaded.grid)
     counts = _counts(scene, masks, box, every)
     header = _header(scene, place, greys, [list(key) for key in layers], counts)
     return Packed(header, np.array(list(layers.values())))

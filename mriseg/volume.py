@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAME_GRID', 'ROUNDING', 'Volume', 'corners_in_mm', 'corner_distance', 'same_grid', 'reorient', 'onto_grid',
-           'bounding_box', 'forms_apart', 'two_places', 'Examination']
+           'bounding_box', 'forms_apart', 'two_places', 'LoadedCase']
 
 # %% ../nbs/01_volume.ipynb #409c38f2
 from collections.abc import Mapping, Sequence
@@ -164,7 +164,7 @@ def two_places(
 
 # %% ../nbs/01_volume.ipynb #9d54c3d8
 @dataclass(frozen=True, eq=False)
-class Examination:
+class LoadedCase:
     "The volumes of one case: a volume per sequence and perhaps a label, all on one grid."
     case_id: str
     sequences: Mapping[str, Volume] # by name: 't1', 't1ce', 't2', 'flair', …

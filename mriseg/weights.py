@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'Origin', 'count_origins', 'describe_origins', 'write_origins', 'useful_stages', 'network_for', 'adapt_model',
-           'adapt_first', 'start_from_vgg16']
+           'adapt_first', 'initialise_from_vgg16']
 
 # %% ../nbs/10_weights.ipynb #ba35540b
 from collections import Counter
@@ -176,7 +176,7 @@ def _fitted(network:SegNet, weights:Mapping[str, Tensor]) -> dict[str, tuple[Ten
     return fitted
 
 # %% ../nbs/10_weights.ipynb #9881c752
-def start_from_vgg16(
+def initialise_from_vgg16(
     network:SegNet, # of preset paper, with any number of sequences and structures; changed in place
     weights:Mapping[str, Tensor], # of `vgg16_bn`, see `read_vgg16_bn`
 ) -> list[Origin]: # of every tensor with weights or statistics

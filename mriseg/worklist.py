@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LESION_COLUMNS', 'SUMMARY_COLUMNS', 'Finding', 'CaseReport', 'identify', 'write_lesions', 'Extras', 'written_names',
-           'read_report', 'rule_of', 'predict_cases', 'write_summary']
+           'read_report', 'prediction_settings', 'predict_cases', 'write_summary']
 
 # %% ../nbs/13_worklist.ipynb #5c6598a7
 import errno
@@ -20,13 +20,13 @@ import torch
 from .case import Case
 from .checkpoint import Model, describe_model, weights_hash
 from .device import default_device, default_precision, is_full
-from .files import claim_folder, read_json, sweep_unfinished, write_csv, write_json, written_whole
+from .files import bind_folder, read_json, remove_unfinished, write_csv, write_json, atomic_write
 from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded, was_edited
-from .lesions import Lesion, case_probability, describe_lesions, draw_lesions, find_lesions, midline
-from .predict import Prediction, predict_examination, read_unlabelled, result_name, write_checked
+from .lesions import Lesion, case_probability, describe_lesions, plot_lesions, find_lesions, midline
+from .predict import Prediction, predict_loaded, read_unlabelled, result_name, write_checked
 from .processes import current_processes
 from .uncertainty import predict_uncertainty
-from .volume import Examination, Volume
+from .volume import LoadedCase, Volume
 
 # %% ../nbs/13_worklist.ipynb #fa894828
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class CaseReport:
 # %% ../nbs/13_worklist.ipynb #b3b3426d
 def identify(
     prediction:Prediction,
-    examination:Examination, # that was predicted; it tells where the middle of the head lies
+    loaded:LoadedCase, # that was predicted; it tells where the middle of the head lies
 ) -> CaseReport:
     "List the lesions of every structure in a prediction."
-    middle = midline(examination)
+    middle = midline(loaded)
     findings = {}
     for name, probability in prediction.probabilities.items():
         certainty = case_probability(probability)
@@ -126,40 +126,40 @@ def written_names(
 # %% ../nbs/13_worklist.ipynb #6fc81b74
 def _write_picture(
     path:Path,
-    examination:Examination, # whose last sequence lies under the outlines
+    loaded:LoadedCase, # whose last sequence lies under the outlines
     mask:Volume,
     title:str,
     lesions:Sequence[Lesion],
 ) -> None:
     "Draw the lesions of one structure into a PNG."
-    under = examination.sequences[list(examination.sequences)[-1]]
-    figure = draw_lesions(under, mask, lesions, title=title)
-    with written_whole(path) as meanwhile:
+    under = loaded.sequences[list(loaded.sequences)[-1]]
+    figure = plot_lesions(under, mask, lesions, title=title)
+    with atomic_write(path) as meanwhile:
         figure.savefig(meanwhile, dpi=110, format='png')
 
 # %% ../nbs/13_worklist.ipynb #19a7e5f2
 def _write_case(
     model:Model,
-    examination:Examination,
+    loaded:LoadedCase,
     folder:Path,
     extras:Extras,
     device:torch.device,
 ) -> CaseReport:
     "Predict a case and write all of it but the JSON that says it is done."
-    prediction = predict_examination(model, examination, device=device)
-    report, case_id = identify(prediction, examination), examination.case_id
+    prediction = predict_loaded(model, loaded, device=device)
+    report, case_id = identify(prediction, loaded), loaded.case_id
     write_checked(prediction.masks, case_id, folder)
     if extras.probability:
         write_checked(prediction.probabilities, case_id, folder, 'probability')
     if extras.uncertainty:
-        uncertainty = predict_uncertainty(model, examination, device=device)
+        uncertainty = predict_uncertainty(model, loaded, device=device)
         write_checked(uncertainty, case_id, folder, 'uncertainty')
     write_lesions(folder/f'{case_id}_lesions.csv', report)
     for name, mask in prediction.masks.items() if extras.picture else ():
         lesions = report.findings[name].lesions
         path = folder/result_name(case_id, name, prediction.masks, 'lesions', '.png')
         title = f'{case_id}: {describe_lesions(lesions, name)}'
-        _write_picture(path, examination, mask, title, lesions)
+        _write_picture(path, loaded, mask, title, lesions)
     return report
 
 # %% ../nbs/13_worklist.ipynb #43fedcf1
@@ -257,14 +257,14 @@ def _finished(
     return None
 
 # %% ../nbs/13_worklist.ipynb #405b3e59
-def rule_of(model:Model, device:torch.device) -> dict[str, Any]: # for `claim_folder`
+def prediction_settings(model:Model, device:torch.device) -> dict[str, Any]: # for `bind_folder`
     "All of a model that tells in its masks: what makes a folder of results that and no other."
     described = {name: value for name, value in describe_model(model).items() if name not in ('format', 'facts')}
     return dict(
         described,
         weights=weights_hash(model),
         precision=str(default_precision(device).autocast),
-        mirror=model.facts.get('mirror', True),
+        flip=model.facts.get('flip', model.facts.get('mirror', True)),
     )
 
 def _refuse_collisions(
@@ -315,10 +315,10 @@ def _do_case(
     report = _finished(record, made_from, where, [path.name for path in written])
     if report:
         return report
-    examination = read_unlabelled(model, case)
+    loaded = read_unlabelled(model, case)
     record.unlink(missing_ok=True) # from here on the case is not done
     try:
-        report = _write_case(model, examination, folder, extras, device)
+        report = _write_case(model, loaded, folder, extras, device)
         write_json(record, _as_json(report, made_from, where, written))
     except BaseException:
         if not record.exists():
@@ -363,11 +363,11 @@ def predict_cases(
     folder = Path(folder)
     _refuse_collisions(cases, model, extras)
     with owned_folder(folder, 'a prediction') if current_processes().first else nullcontext():
-        claim_folder(folder, rule_of(model, device))
+        bind_folder(folder, prediction_settings(model, device))
         refuse_unrecorded(folder)
         keep_record(folder)
         refuse_edited([folder/'summary.csv'])
-        sweep_unfinished(folder)
+        remove_unfinished(folder)
         for case in cases:
             yield _case_or_fault(model, case, folder, extras, device)
 

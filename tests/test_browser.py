@@ -8,7 +8,7 @@ import pytest
 from mriseg.browser import SliceBrowser
 from mriseg.page import write_page
 from mriseg.viewer import Scene, folded_scene, pack_scene, scene_html, scene_picture
-from mriseg.volume import Examination, Volume, reorient
+from mriseg.volume import LoadedCase, Volume, reorient
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
@@ -295,7 +295,7 @@ def test_sides_are_right_in_a_page_for_all_orientations(browser, tmp_path):
     for code in codes:
         stored = reorient(marked, code)
         spot = Volume(stored.array == 200, stored.affine)
-        packed = pack_scene(Scene(Examination(code, dict(t1=stored)), dict(spot=spot)))
+        packed = pack_scene(Scene(LoadedCase(code, dict(t1=stored)), dict(spot=spot)))
         packed.header['start'] |= places | dict(opacity=100, outlines=False)
         blocks.append(scene_html(packed))
     (tmp_path/'sides.html').write_text('<!doctype html><meta charset="utf-8">' + ''.join(blocks))
@@ -357,8 +357,8 @@ def test_the_script_draws_what_python_draws(browser, tmp_path, most_voxels):
 
     maps = {name: Volume(rng.random(shape).astype(np.float32), affine) for name in ('a', 'c')}
     case_id = '"quoted" </script> <b>bold</b> · B7'
-    examination = Examination(case_id, dict(t1=Volume(image, affine), flair=Volume(image[::-1].copy(), affine)))
-    scene = Scene(examination, masks('a', 'b', 'c'), masks('a', 'b'), maps, notes=('without t2',))
+    loaded = LoadedCase(case_id, dict(t1=Volume(image, affine), flair=Volume(image[::-1].copy(), affine)))
+    scene = Scene(loaded, masks('a', 'b', 'c'), masks('a', 'b'), maps, notes=('without t2',))
     packed = pack_scene(scene, most_voxels=most_voxels)
     assert (max(packed.header['every']) > 1) == (most_voxels == 8000)
     (tmp_path/'page.html').write_text('<!doctype html><meta charset="utf-8">' + scene_html(packed, shades=256))
@@ -398,7 +398,7 @@ def test_outlines_values_and_greys(browser, tmp_path):
     image[:, :10] = 50
     image[4, 15, 2] = 30_000
     mask[5:9, 5:9] = True
-    square = Examination('square', dict(t1=Volume(image, np.eye(4))))
+    square = LoadedCase('square', dict(t1=Volume(image, np.eye(4))))
     packed = pack_scene(Scene(square, dict(spot=Volume(mask, np.eye(4)))))
     packed.header['start'] |= dict(axial=2, overlay=packed.header['overlays'].index('nothing'))
     (tmp_path/'page.html').write_text('<!doctype html><meta charset="utf-8">' + scene_html(packed))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mriseg.cache import build_cache
-from mriseg.files import sweep_unfinished, written_whole
+from mriseg.files import remove_unfinished, atomic_write
 from mriseg.finding import find_cases
 from mriseg.phantom import write_phantoms
 
@@ -207,12 +207,12 @@ def test_tidying_while_another_process_writes(tmp_path):
     ends = time.monotonic() + 1
     def write():
         while time.monotonic() < ends:
-            with written_whole(tmp_path/'case') as meanwhile:
+            with atomic_write(tmp_path/'case') as meanwhile:
                 meanwhile.touch()
     writer = threading.Thread(target=write)
     writer.start()
     while writer.is_alive():
-        sweep_unfinished(tmp_path)
+        remove_unfinished(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ['case']
 
 DAMAGES = dict(

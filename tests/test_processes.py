@@ -49,11 +49,11 @@ with joined_processes() as processes:
     # In float32 a sum in another order changes the seventh digit, and which pixel is the largest of four; from there
     # on two trainings part, on some machines within ten steps. In float64 they stay together for all that is compared.
     network.double().register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
-    really, said = mriseg.train.judge_case, open(f'{judged}{processes.rank}', 'w')
-    def judge_case(network, slices, *rest):
+    really, said = mriseg.train.validate_case, open(f'{judged}{processes.rank}', 'w')
+    def validate_case(network, slices, *rest):
         print(slices.cases[0].case_id, file=said, flush=True)
         return really(network, slices, *rest)
-    mriseg.train.judge_case = judge_case
+    mriseg.train.validate_case = validate_case
     settings = Settings(epochs=3, batch_size=8, precision='fp32', augmentation=0, learning_rate=4e-3)
     model = Model(network, ('t1', 'flair'), dict(tumour=(1, 2, 4)))
     learn_from = SliceDataset(cached[3:])
@@ -99,9 +99,9 @@ def test_two_processes_learn_what_one_learns(both):
 
 def test_each_case_is_judged_once_in_a_pass(both):
     _, two, judged, _ = both
-    passes = len(two)
+    epochs = len(two)
     cases = sorted(judged[0] + judged[1])
-    assert len(cases) == 3*passes and len(set(cases)) == 3 and not set(judged[0]) & set(judged[1])
+    assert len(cases) == 3*epochs and len(set(cases)) == 3 and not set(judged[0]) & set(judged[1])
 
 def test_one_writer(both):
     *_, home = both

@@ -84,9 +84,9 @@ def test_ten_planted_faults_are_found_and_nothing_else(cases, tmp_path):
 def test_every_slice_can_be_drawn_and_none_twice_in_a_pass(cases, tmp_path):
     slices = SliceDataset(build_cache(cases[:3], SEQUENCES, STRUCTURES, tmp_path))
     assert len(slices) == 3*155 and set(slices.places) == {(case, k) for case in range(3) for k in range(155)}
-    passes = [np.concatenate(balanced_batches(slices.present, 8, epoch=epoch)) for epoch in range(60)]
-    assert all(len(set(drawn)) == len(drawn) for drawn in passes)
-    assert set(np.concatenate(passes)) == set(range(len(slices)))
+    epochs = [np.concatenate(balanced_batches(slices.present, 8, epoch=epoch)) for epoch in range(60)]
+    assert all(len(set(drawn)) == len(drawn) for drawn in epochs)
+    assert set(np.concatenate(epochs)) == set(range(len(slices)))
 
 def turned(case, orientation, folder):
     "The files of a case, stored by nibabel with their axes in another order and direction."

@@ -141,7 +141,7 @@ def start_counting(cached, folder, settings):
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows can not copy a process')
 def test_interrupted_at_ten_random_moments_of_the_first_pass(cached, tmp_path):
     "The step is finished and saved, though no pass and no five minutes are over, and the run ends as if nothing was."
-    settings = replace(SETTINGS, epochs=2, pass_steps=60)
+    settings = replace(SETTINGS, epochs=2, epoch_steps=60)
     rng = random.Random(1)
     seen = []
     list(train(cached, tmp_path/'calm', settings))

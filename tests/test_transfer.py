@@ -18,7 +18,7 @@ from mriseg.transferplan import plan_transfer
 
 STRUCTURES = dict(whole_tumour=(1, 2, 4))
 CPU = torch.device('cpu')
-SETTINGS = Settings(epochs=3, pass_steps=3, batch_size=4)
+SETTINGS = Settings(epochs=3, epoch_steps=3, batch_size=4)
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
@@ -32,7 +32,7 @@ def plan_of(data, count):
 
 def run_transfer(data, cache, folder): # three cases, so that each is left out in turn
     outcome = transfer(plan_of(data, 3), folder, settings=SETTINGS, cache=cache, device=CPU)
-    candidates = [(one.start, one.passes, one.case_dice) for one in outcome.candidates]
+    candidates = [(one.start, one.epochs, one.case_dice) for one in outcome.candidates]
     return candidates, outcome.chosen, outcome.model.network.state_dict()
 
 def run_curve(data, cache, folder):

@@ -1,10 +1,10 @@
 """Measure prediction and identification, into nbs/benchmarks/prediction/ (numbers only).
 
     python tools/measure_prediction.py speed DATA MODEL     # time and memory; cases without faults, and a run's folder
-    python tools/measure_prediction.py lesions DATA MODEL   # lesions found, in the cases that the run put aside
+    python tools/measure_prediction.py lesions DATA MODEL   # lesions found, in the cases that the run held out
     python tools/measure_prediction.py healthy MODEL        # phantoms with and without lesions
 
-MODEL of the last has learned from phantoms, and mriseg choose has seen it. Time is given as a ratio within one run:
+MODEL of the last has learned from phantoms, and mriseg postprocess has seen it. Time is a ratio within one run:
 reading, predicting, identifying and writing, over the network's bare forward pass on the same slices plus decoding the
 same files. Memory is the peak of a fresh process for 1, 20 and 100 cases (the same ones again under other names).
 """
@@ -17,14 +17,14 @@ import torch
 
 from mriseg.case import read_case
 from mriseg.checkpoint import load_model
-from mriseg.components import numbered_pieces
+from mriseg.components import connected_components
 from mriseg.device import autocasting, default_precision, to_device
 from mriseg.files import write_csv
 from mriseg.finding import find_cases
 from mriseg.lesions import SPECK_ML, case_probability, find_lesions
 from mriseg.nifti import read_volume
 from mriseg.phantom import make_phantom
-from mriseg.predict import examination_images, mask_from, predict_examination, predict_probabilities, read_unlabelled
+from mriseg.predict import loaded_images, mask_from, predict_loaded, predict_probabilities, read_unlabelled
 from mriseg.preprocess import structure_masks
 from mriseg.segnet import fold_batch_norm
 from mriseg.volume import Volume
@@ -56,7 +56,7 @@ def predict(model, cases):
                 sys.exit(str(report))
 
 def measure_time(model, cases):
-    slices = [examination_images(model, read_unlabelled(model, case))[0] for case in cases]
+    slices = [loaded_images(model, read_unlabelled(model, case))[0] for case in cases]
     slices = [images[(images != 0).any(axis=(1, 2, 3))] for images in slices]
     for number in range(ROUNDS + 1): # the first warms up
         paths = [case.sequences[name] for case in cases for name in model.sequences]
@@ -89,11 +89,11 @@ def lesions(data, path):
     model = load_model(path)
     rows = []
     for case in [case for case in find_cases(data) if case.case_id in model.facts['valid']]:
-        examination = read_case(case, model.sequences, needs_label=True)
-        prediction = predict_examination(model, examination, device=CPU)
-        for name, finding in identify(prediction, examination).findings.items():
-            truth, = structure_masks(examination.label, {name: model.structures[name]})
-            true = find_lesions(Volume(truth, examination.grid.affine), minimum_ml=SPECK_ML)
+        loaded = read_case(case, model.sequences, needs_label=True)
+        prediction = predict_loaded(model, loaded, device=CPU)
+        for name, finding in identify(prediction, loaded).findings.items():
+            truth, = structure_masks(loaded.label, {name: model.structures[name]})
+            true = find_lesions(Volume(truth, loaded.grid.affine), minimum_ml=SPECK_ML)
             found = [lesion for lesion in finding.lesions if lesion.volume_ml >= SPECK_ML]
             apart = math.dist(true[0].centroid_mm, found[0].centroid_mm) if true and found else math.nan
             volumes = [sum(one.volume_ml for one in true), sum(one.volume_ml for one in found)]
@@ -109,7 +109,8 @@ def healthy(path):
     for seed, count in product(range(900_000, 900_100), (0, 1)):
         phantom = make_phantom(seed, (80, 96, 48), lesions=count)
         for probability in predict_probabilities(model, phantom, device=CPU).values():
-            found = [numbered_pieces(mask_from(one, probability), minimum_ml=SPECK_ML)[1] for one in (plain, model)]
+            masks = [mask_from(one, probability) for one in (plain, model)]
+            found = [connected_components(mask, minimum_ml=SPECK_ML)[1] for mask in masks]
             found_ml = [f'{volumes.sum():.4f}' for volumes in found]
             rows.append((seed, count, f'{case_probability(probability):.4f}', *found_ml))
     write_csv(OUT/'healthy.csv', [('seed', 'lesions', 'case_probability', 'plain_ml', 'chosen_ml'), *rows])

@@ -2,12 +2,12 @@
 
 The scores, and only they, go into nbs/benchmarks/transfer/.
 
-    python tools/measure_transfer.py subsets BASE     # every part of T1, T2, FLAIR on the BraTS cases put aside
+    python tools/measure_transfer.py subsets BASE     # every part of T1, T2, FLAIR on the BraTS cases held out
     python tools/measure_transfer.py curve BASE       # hippocampus: 1 to 40 cases, with the base and from scratch
     python tools/measure_transfer.py ms BASE          # multiple sclerosis: learn from one patient, judge on the other
     python tools/measure_transfer.py suggest BASE     # five hippocampi that disagreement suggests, or five at random
 
-BASE is the folder of a run such as `mriseg train brats2018 --valid aside.txt --epochs 30 --sequence-dropout 0.5`. What
+BASE is the folder of a run such as `mriseg train brats2018 --valid aside.txt --epochs 30 --modality-dropout 0.5`. What
 was begun goes on where it stopped; caches and trainings are kept in MRISEG_SCRATCH (default: mriseg_measure in the
 folder for temporary files), those of the curve beside it.
 """
@@ -21,7 +21,7 @@ import torch
 
 from mriseg.adapt import STARTS, few_case_settings, fit_task, prepare_task
 from mriseg.checkpoint import load_model
-from mriseg.curve import drawn_cases, learning_curve
+from mriseg.curve import sampled_cases, learning_curve
 from mriseg.dataset import SliceDataset
 from mriseg.evaluate import score_subsets, subset_table
 from mriseg.files import write_csv
@@ -31,8 +31,8 @@ from mriseg.predict import predict_case
 from mriseg.preprocess import structure_masks
 from mriseg.split import Split
 from mriseg.suggest import suggest_cases
-from mriseg.train import judge_case
-from mriseg.transfer import base_as_is
+from mriseg.train import validate_case
+from mriseg.transfer import unchanged_base
 from mriseg.case import read_case
 from mriseg.volume import Volume
 
@@ -80,7 +80,7 @@ def ms(base):
         task = prepare_task(base, [learn], dict(lesion=(1,)), SCRATCH/'cache')
         run = SCRATCH/'ms'/learn.case_id/f'{start}_{seed}'
         if start == 'base':
-            model = base_as_is(task)
+            model = unchanged_base(task)
         else:
             for _ in fit_task(task, start, settings=few_case_settings(seed=seed), run_folder=run, device=CPU):
                 pass
@@ -104,7 +104,7 @@ def suggest(base, begin=2, more=5, draws=5):
         done = {row[1] for row in rows if row[0] == str(draw)}
         if len(done) == 2:
             continue
-        order = drawn_cases(task, len(task.train), draw)
+        order = sampled_cases(task, len(task.train), draw)
         known, others = order[:begin], order[begin:]
         def model_of(cases, name):
             run = SCRATCH/'suggest'/f'{draw}_{name}'
@@ -119,7 +119,7 @@ def suggest(base, begin=2, more=5, draws=5):
             if name in done:
                 continue
             model = model_of([*known, *taken], name)
-            judged = [judge_case(model.network, SliceDataset([case]), model.threshold, CPU) for case in task.valid]
+            judged = [validate_case(model.network, SliceDataset([case]), model.threshold, CPU) for case in task.valid]
             dice = np.mean([scores[0] for scores in judged])
             rows.append([str(draw), name, f'{dice:.4f}', ' '.join(case.case_id for case in taken)])
             print(*rows[-1], flush=True)
