@@ -301,7 +301,7 @@ def _summary_lines(
     "Dice of model and trivial answers and distances, over the cases that have a structure; lesions, over all."
     titles = {
         'dice': 'Dice of the model',
-        'empty_dice': 'Dice of the blank',
+        'empty_dice': 'Dice of an empty mask',
         'flair_threshold_dice': 'Dice of the FLAIR threshold',
         'hd95_mm': 'HD95 in mm',
         'penalised_hd95_mm': 'HD95 in mm, penalised',

@@ -103,12 +103,12 @@ def baseline_losses(
     share:Tensor, # (S,) share of voxels that belong to each structure
     pos_weight:Tensor, # (S,)
 ) -> dict[str, float]: # loss of each way of doing nothing
-    "The loss of predictions that ignore the image: nowhere, everywhere, and the best constant for the cross-entropy."
+    "The loss of predictions that ignore the image: an empty mask, a full one, and the best constant for the cross-entropy."
     share, pos_weight = _in_double(share, pos_weight)
     best = pos_weight*share/(pos_weight*share + 1 - share) # minimises the weighted cross-entropy
     entropy = -(pos_weight*share*best.log() + (1 - share)*(1 - best).log())
     constant = (entropy + 1 - 2*best*share/(best + share)).mean().item()
     zero, one = torch.zeros_like(share), torch.ones_like(share)
-    nowhere = mask_loss(share, zero, zero, pos_weight)
-    everywhere = mask_loss(share, one, share, pos_weight)
-    return dict(nowhere=nowhere, everywhere=everywhere, constant=constant)
+    empty = mask_loss(share, zero, zero, pos_weight)
+    full = mask_loss(share, one, share, pos_weight)
+    return dict(empty=empty, full=full, constant=constant)

@@ -28,7 +28,7 @@ from .viewer import ERROR_COLOURS, STRUCTURE_COLOURS, TRUTH_COLOUR, Scene, folde
 from .volume import Volume, bounding_box, reorient
 
 # %% ../nbs/14_scoresheet.ipynb #18981c3f
-ANSWERS = {'dice': 'model', 'flair_threshold_dice': 'FLAIR threshold', 'empty_dice': 'blank'}
+ANSWERS = {'dice': 'model', 'flair_threshold_dice': 'FLAIR threshold', 'empty_dice': 'empty mask'}
 
 def _plot_answer(
     axis:Axes,

@@ -30,7 +30,7 @@ LEAVES = dict(
     train='no step is kept yet, so the same command begins anew',
     predict='finished cases are whole, and the same command does what is left',
     evaluate='the scores are written at the end, so the same command begins anew',
-    choose='the model is as it was',
+    postprocess='the model is as it was',
     compare='nothing was written',
     browse='what it writes is written at the end, so the same command begins anew',
     transfer='finished trainings are kept, and the same command goes on from there',
@@ -135,7 +135,7 @@ def overview() -> str:
     source = Path(find_spec('mriseg.cli').origin).read_text(encoding='utf-8')
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     sentences = {node.name: ast.get_docstring(node) for node in functions}
-    lines = [f"  {command:10}{sentences[f'mriseg_{command}']}" for command in LEAVES]
+    lines = [f"  {command:13}{sentences[f'mriseg_{command}']}" for command in LEAVES]
     return '\n'.join(['usage: mriseg COMMAND …', '', *lines, '', 'mriseg COMMAND --help tells more.'])
 
 def main() -> None:

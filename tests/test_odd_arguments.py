@@ -66,7 +66,7 @@ ODD = {   # by command and option; DATA, RUN, NOTE (a file) and LINK (to nothing
         '--device': ('gpu', ''),
         '--subsets': ('yes', None),
     },
-    'choose': {
+    'postprocess': {
         '--model': ('empty', 'RUN', 'NOTE', ''),
         '--device': ('gpu', ''),
     },
@@ -179,7 +179,7 @@ def usual(command, places):
         check=data,
         predict=[*data, *model, *out, '--device', 'cpu'],
         evaluate=[*data, *model, *out, '--device', 'cpu'],
-        choose=[*data, *model, '--device', 'cpu'],
+        postprocess=[*data, *model, '--device', 'cpu'],
         compare=[],
         browse=[*data, *model, '--device', 'cpu'],
         audit=[],

@@ -139,7 +139,7 @@ def test_commands_without_a_stream_of_python(data, model, tmp_path, name):
     done('train', data, '--out', tmp_path/'run', '--epochs', 1, '--batch-size', 4, '--device', 'cpu', '--valid', '0.5')
     done('predict', data, '--model', tmp_path/'run', '--out', tmp_path/'masks', '--device', 'cpu')
     done('evaluate', data, '--model', tmp_path/'run', '--out', tmp_path/'scores', '--device', 'cpu')
-    done('choose', data, '--model', tmp_path/'run', '--device', 'cpu')
+    done('postprocess', data, '--model', tmp_path/'run', '--device', 'cpu')
     done('compare', tmp_path/'scores', tmp_path/'scores')
     done('audit', '--backend', 'mps')
     assert (tmp_path/'scores'/'scores.csv').exists()
