@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mriseg.browser import SliceBrowser
+from mriseg.viewing.browser import SliceBrowser
 from mriseg.page import write_page
-from mriseg.viewer import Scene, folded_scene, pack_scene, scene_html, scene_picture
-from mriseg.volume import LoadedCase, Volume, reorient
+from mriseg.viewing.slices import Scene, folded_scene, pack_scene, scene_html, scene_picture
+from mriseg.volumes.volume import LoadedCase, Volume, reorient
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(
 
 MADE_UP = '''
 import numpy as np
-from mriseg.viewer import Scene
-from mriseg.volume import Examination, Volume
+from mriseg.viewing.slices import Scene
+from mriseg.volumes.volume import Examination, Volume
 
 def make_scene(seed=0, shape=(240, 240, 155)): # as large as a case of BraTS; another seed, another size of the head
     "A head of noise with a ball, and a prediction that lies beside it."
@@ -49,7 +49,7 @@ browser.controls['outlines'].value = False
 browser
 '''
 CELLS = [
-    'import os, psutil\nfrom mriseg.browser import SliceBrowser\nfrom made_up import make_scene',
+    'import os, psutil\nfrom mriseg.viewing.browser import SliceBrowser\nfrom made_up import make_scene',
     BROWSE.strip(),
     "print('kernel', os.getpid())",
 ]
@@ -488,9 +488,9 @@ def test_a_page_of_its_own(browser, tmp_path):
     "mriseg browse serves a page with the browser in it."
     pytest.importorskip('voila', reason='Voilà is not installed, which serves this page')
     import torch
-    from mriseg.checkpoint import Model, save_model
-    from mriseg.phantom import write_phantoms
-    from mriseg.segnet import SegNet, SegNetConfig
+    from mriseg.networks.model import Model, save_model
+    from mriseg.volumes.phantom import write_phantoms
+    from mriseg.networks.segnet import SegNet, SegNetConfig
     torch.manual_seed(0)
     data = write_phantoms(tmp_path/'data', 1, seed=2, shape=(48, 56, 16))
     port = free_port()

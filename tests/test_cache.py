@@ -4,18 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from mriseg.cache import build_cache
+from mriseg.cases.cache import build_cache
 from mriseg.files import remove_unfinished, atomic_write
-from mriseg.finding import find_cases
-from mriseg.phantom import write_phantoms
+from mriseg.cases.find import find_cases
+from mriseg.volumes.phantom import write_phantoms
 
 SEQUENCES = ('t1', 't1ce', 't2', 'flair')
 STRUCTURES = dict(whole_tumour=(1, 2, 4))
 
 BUILDER = f'''
 import hashlib, os, shutil, sys
-from mriseg.cache import build_cache
-from mriseg.finding import find_cases
+from mriseg.cases.cache import build_cache
+from mriseg.cases.find import find_cases
 cases = find_cases(sys.argv[1])
 exec(sys.argv[2])
 print('ready', flush=True)
@@ -118,7 +118,7 @@ def test_killed_at_ten_random_moments(data, undisturbed, tmp_path):
         goes_on(data, folder, undisturbed)
     assert halfway >= 3   # or little was tested; on a machine twice as fast as it was in the measurement five moments lie within the build
 
-ONE_BY_ONE = 'import mriseg.cache; mriseg.cache.AT_ONCE = 1\n'   # so that it is known how many cases find room
+ONE_BY_ONE = 'import mriseg.cases.cache; mriseg.cases.cache.AT_ONCE = 1\n'   # so that it is known how many cases find room
 
 def test_killed_in_the_middle_of_a_file(data, undisturbed, tmp_path):
     "The system kills a process that writes more into a file than it may."

@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 
-from mriseg.phantom import write_phantoms
+from mriseg.volumes.phantom import write_phantoms
 
 SCRIPTS = Path(sysconfig.get_path('scripts'))
 QUICK = ('--epochs', '1', '--batch-size', '4', '--device', 'cpu')

@@ -657,7 +657,7 @@ def outcome_of(read, path):
     return dict(arrays=[digest(v.array) for v in volumes], affine=volumes[0].affine.tolist())
 
 def read_all(folder):
-    from mriseg.nifti import read_channels, read_volume
+    from mriseg.volumes.nifti import read_channels, read_volume
     limit_memory()
     for name in json.loads((folder/'names.json').read_text()):
         volume = outcome_of(lambda path: [read_volume(path)], folder/name)
@@ -665,8 +665,8 @@ def read_all(folder):
         print(json.dumps(dict(name=name, volume=volume, channels=channels)), flush=True)
 
 def check_all(folder):
-    from mriseg.finding import find_cases
-    from mriseg.inspection import check_cases
+    from mriseg.cases.find import find_cases
+    from mriseg.cases.check import check_cases
     limit_memory()
     cases = find_cases(folder)
     report = check_cases(cases)

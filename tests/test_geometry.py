@@ -11,13 +11,13 @@ import SimpleITK as sitk
 import torch
 from scipy.spatial.transform import Rotation
 
-from mriseg.cache import build_cache
-from mriseg.case import Case, read_case
-from mriseg.checkpoint import Model
-from mriseg.dataset import SliceDataset
-from mriseg.finding import find_cases
-from mriseg.predict import predict_case, write_masks
-from mriseg.segnet import SegNet, preset_config
+from mriseg.cases.cache import build_cache
+from mriseg.cases.case import Case, read_case
+from mriseg.networks.model import Model
+from mriseg.training.dataset import SliceDataset
+from mriseg.cases.find import find_cases
+from mriseg.prediction.predict import predict_case, write_masks
+from mriseg.networks.segnet import SegNet, preset_config
 
 MIDDLE = np.array([4., -7, 12])
 HALF_AXES = np.array([26., 31, 29])   # of a small head, mm in RAS

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from mriseg.checkpoint import Model, load_model, load_tensors, save_model
-from mriseg.segnet import SegNet, SegNetConfig
+from mriseg.networks.model import Model, load_model, load_tensors, save_model
+from mriseg.networks.segnet import SegNet, SegNetConfig
 
 @pytest.fixture(scope='module')
 def good(tmp_path_factory):

@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent.parent/'mriseg'
 
 def test_no_module_touches_a_device_when_it_is_imported():
-    modules = [f'mriseg.{path.stem}' for path in sorted(PACKAGE.glob('*.py')) if not path.stem.startswith('_')]
+    found = [path for path in sorted(PACKAGE.rglob('*.py')) if not path.stem.startswith('_')]
+    modules = ['.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts) for path in found]
     program = f"""
 import importlib, torch
 def touched(*args, **kwargs): raise AssertionError('a device was asked for at import')
@@ -23,11 +24,11 @@ except AssertionError: print('only when called')
     assert result.stdout.strip() == 'only when called', result.stderr
 
 def test_importing_the_network_brings_nothing_along():
-    "What `mriseg.segnet` adds to torch is itself: no notebook tool, no plotting, no image reader."
+    "What `mriseg.networks.segnet` adds to torch is itself: no notebook tool, no plotting, no image reader."
     program = '''
 import sys, torch
 before = set(sys.modules)
-import mriseg.segnet
+import mriseg.networks.segnet
 brought = set(sys.modules) - before
 print(*sorted({name.split('.')[0] for name in brought}))
 '''

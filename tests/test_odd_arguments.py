@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 import mriseg.start
-import mriseg.train
-from mriseg.checkpoint import Model, save_model
-from mriseg.phantom import write_phantoms
-from mriseg.segnet import SegNet, SegNetConfig
+import mriseg.training.loop
+from mriseg.networks.model import Model, save_model
+from mriseg.volumes.phantom import write_phantoms
+from mriseg.networks.segnet import SegNet, SegNetConfig
 
 FIRST = 'BraTS20_Training_001'
 NUMBERS = ('nan', '-1', 'inf', '1e400', '१e', '')   # what no option that wants a number takes
@@ -154,7 +154,7 @@ def typed(places, monkeypatch, capsys):
     def begun(*args, **kwargs):
         raise Begun
 
-    monkeypatch.setattr(mriseg.train, 'training_step', begun)
+    monkeypatch.setattr(mriseg.training.loop, 'training_step', begun)
     monkeypatch.chdir(places['home'])
     def type_line(command, *arguments):
         monkeypatch.setattr(sys, 'argv', ['mriseg', command, *arguments])

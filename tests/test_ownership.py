@@ -10,12 +10,12 @@ import torch
 from tqdm import tqdm
 
 import mriseg.start
-from mriseg.checkpoint import Model, load_model, save_model
-from mriseg.evaluate import read_scores
-from mriseg.finding import find_cases
+from mriseg.networks.model import Model, load_model, save_model
+from mriseg.evaluation.evaluate import read_scores
+from mriseg.cases.find import find_cases
 from mriseg.folders import LOCK
-from mriseg.phantom import write_phantoms
-from mriseg.segnet import SegNet, SegNetConfig
+from mriseg.volumes.phantom import write_phantoms
+from mriseg.networks.segnet import SegNet, SegNetConfig
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows can not copy a process')
 MANY = 16   # cases that are predicted and scored, so that it takes some seconds

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from mriseg.checkpoint import load_tensors
-from mriseg.phantom import write_phantoms
+from mriseg.networks.model import load_tensors
+from mriseg.volumes.phantom import write_phantoms
 
 TRAINING = '''
 import sys
 import torch
 from torch import nn
 from torch.nn.functional import batch_norm
-from mriseg.cache import build_cache
-from mriseg.checkpoint import Model
-from mriseg.dataset import SliceDataset
-from mriseg.finding import find_cases
+from mriseg.cases.cache import build_cache
+from mriseg.networks.model import Model
+from mriseg.training.dataset import SliceDataset
+from mriseg.cases.find import find_cases
 from mriseg.processes import joined_processes
-from mriseg.segnet import SegNet, SegNetConfig
-from mriseg.train import Settings, fit
-import mriseg.train
+from mriseg.networks.segnet import SegNet, SegNetConfig
+from mriseg.training.loop import Settings, fit
+import mriseg.training.loop
 data, folder, judged = sys.argv[1:]
 
 class HalvesNorm(nn.BatchNorm2d):
@@ -49,11 +49,11 @@ with joined_processes() as processes:
     # In float32 a sum in another order changes the seventh digit, and which pixel is the largest of four; from there
     # on two trainings part, on some machines within ten steps. In float64 they stay together for all that is compared.
     network.double().register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
-    really, said = mriseg.train.validate_case, open(f'{judged}{processes.rank}', 'w')
+    really, said = mriseg.training.loop.validate_case, open(f'{judged}{processes.rank}', 'w')
     def validate_case(network, slices, *rest):
         print(slices.cases[0].case_id, file=said, flush=True)
         return really(network, slices, *rest)
-    mriseg.train.validate_case = validate_case
+    mriseg.training.loop.validate_case = validate_case
     settings = Settings(epochs=3, batch_size=8, precision='fp32', augmentation=0, learning_rate=4e-3)
     model = Model(network, ('t1', 'flair'), dict(tumour=(1, 2, 4)))
     learn_from = SliceDataset(cached[3:])

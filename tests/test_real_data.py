@@ -8,14 +8,14 @@ import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from mriseg.cache import build_cache
-from mriseg.case import Case
-from mriseg.finding import find_cases
-from mriseg.checkpoint import Model
-from mriseg.dataset import SliceDataset, balanced_batches
-from mriseg.inspection import check_cases
-from mriseg.predict import predict_case, write_masks
-from mriseg.segnet import SegNet, preset_config
+from mriseg.cases.cache import build_cache
+from mriseg.cases.case import Case
+from mriseg.cases.find import find_cases
+from mriseg.networks.model import Model
+from mriseg.training.dataset import SliceDataset, balanced_batches
+from mriseg.cases.check import check_cases
+from mriseg.prediction.predict import predict_case, write_masks
+from mriseg.networks.segnet import SegNet, preset_config
 
 BRATS = Path(os.environ.get('MRISEG_DATA', Path(__file__).resolve().parents[2]/'shared'/'data'))/'brats2018'
 WITHOUT = f'no real data at {BRATS}: it may not be given away with mriseg'

@@ -8,14 +8,14 @@ import pytest
 import torch
 from tqdm import tqdm
 
-import mriseg.train
-from mriseg.cache import build_cache
-from mriseg.checkpoint import Model, load_model, load_tensors
-from mriseg.dataset import SliceDataset
-from mriseg.finding import find_cases
-from mriseg.phantom import write_phantoms
-from mriseg.segnet import SegNet, SegNetConfig
-from mriseg.train import Settings, fit
+import mriseg.training.loop
+from mriseg.cases.cache import build_cache
+from mriseg.networks.model import Model, load_model, load_tensors
+from mriseg.training.dataset import SliceDataset
+from mriseg.cases.find import find_cases
+from mriseg.volumes.phantom import write_phantoms
+from mriseg.networks.segnet import SegNet, SegNetConfig
+from mriseg.training.loop import Settings, fit
 
 SEQUENCES = ('t1', 't2', 'flair')
 STRUCTURES = dict(whole_tumour=(1, 2, 4))
@@ -79,7 +79,7 @@ def start(cached, folder):
         torch.set_num_threads(1)
         tqdm.set_lock(RLock())   # the usual one is shared by all processes, and lost to all of them if one is killed while it holds it
         sys.stdout = sys.stderr = open(os.devnull, 'w')
-        mriseg.train.SAVE_SECONDS = 0   # after every step, so that there is something to be torn
+        mriseg.training.loop.SAVE_SECONDS = 0   # after every step, so that there is something to be torn
         status = int(len(list(train(cached, folder))) < 0)
     finally:
         os._exit(status)
@@ -126,11 +126,11 @@ def start_counting(cached, folder, settings):
         torch.set_num_threads(1)
         tqdm.set_lock(RLock())
         sys.stdout = sys.stderr = open(os.devnull, 'w')
-        step = mriseg.train.training_step
+        step = mriseg.training.loop.training_step
         def counted(*args, **kwargs):
             os.write(tell, b'.')
             return step(*args, **kwargs)
-        mriseg.train.training_step = counted
+        mriseg.training.loop.training_step = counted
         list(train(cached, folder, settings))
         status = 0
     except KeyboardInterrupt:
@@ -165,13 +165,13 @@ def test_interrupted_at_ten_random_moments_of_the_first_pass(cached, tmp_path):
 def test_interrupted_twice_it_ends_at_once(cached, tmp_path, monkeypatch):
     "In the midst of a step, which is thrown away with all that was not saved; the next run begins anew."
     settings = replace(SETTINGS, epochs=1)
-    step = mriseg.train.training_step
+    step = mriseg.training.loop.training_step
     list(train(cached, tmp_path/'calm', settings))
     def long(*args, **kwargs):
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
         return step(*args, **kwargs)
-    monkeypatch.setattr(mriseg.train, 'training_step', long)
+    monkeypatch.setattr(mriseg.training.loop, 'training_step', long)
     with pytest.raises(KeyboardInterrupt):
         list(train(cached, tmp_path/'run', settings))
     assert not (tmp_path/'run'/'state.safetensors').exists()

@@ -7,9 +7,9 @@ import psutil
 import pytest
 import torch
 
-from mriseg.checkpoint import Model, save_model
-from mriseg.phantom import write_phantoms
-from mriseg.segnet import SegNet, SegNetConfig
+from mriseg.networks.model import Model, save_model
+from mriseg.volumes.phantom import write_phantoms
+from mriseg.networks.segnet import SegNet, SegNetConfig
 
 ENV = {**os.environ, 'TQDM_DISABLE': '1'}
 
@@ -221,7 +221,7 @@ AFTERWARDS = dict(check='begins anew', evaluate='begins anew', predict='does wha
 def test_what_an_interruption_leaves(data, model, tmp_path, command, wanted):
     "Interrupted when it says its first line, which is when the cases were found."
     more = [] if command == 'check' else ['--model', model, '--device', 'cpu']
-    slow = 'import time\nfrom mriseg.nifti import *\nimport mriseg.nifti as v\nread = v.read_volume\n'
+    slow = 'import time\nfrom mriseg.volumes.nifti import *\nimport mriseg.volumes.nifti as v\nread = v.read_volume\n'
     slow += 'def slowly(*args, **kwargs): time.sleep(1); return read(*args, **kwargs)\nv.read_volume = slowly'
     process = subprocess.Popen(
         line(command, data, '--out', tmp_path/'out', *more, first=slow), stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -6,15 +6,15 @@ import pytest
 import torch
 from tqdm import tqdm
 
-import mriseg.train
-from mriseg.checkpoint import Model, load_model
-from mriseg.curve import learning_curve, read_curve
-from mriseg.finding import find_cases
-from mriseg.phantom import write_phantoms
-from mriseg.segnet import SegNet, SegNetConfig
-from mriseg.train import Settings
-from mriseg.transfer import transfer
-from mriseg.transferplan import plan_transfer
+import mriseg.training.loop
+from mriseg.networks.model import Model, load_model
+from mriseg.transfer.curve import learning_curve, read_curve
+from mriseg.cases.find import find_cases
+from mriseg.volumes.phantom import write_phantoms
+from mriseg.networks.segnet import SegNet, SegNetConfig
+from mriseg.training.loop import Settings
+from mriseg.transfer.transfer import transfer
+from mriseg.transfer.plan import plan_transfer
 
 STRUCTURES = dict(whole_tumour=(1, 2, 4))
 CPU = torch.device('cpu')
@@ -64,7 +64,7 @@ def test_killed_at_random_moments(data, run, tmp_path):
             sys.stdout = sys.stderr = open(os.devnull, 'w')
             torch.set_num_threads(1)
             tqdm.set_lock(RLock())   # as in test_resume.py
-            mriseg.train.SAVE_SECONDS = 0
+            mriseg.training.loop.SAVE_SECONDS = 0
             try:
                 run(data, cache, folder)
             finally:

@@ -50,7 +50,7 @@ def test_modules(wheel, bin_folder, tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     files = [Path(name) for name in names if name.startswith('mriseg/') and name.endswith('.py')]
     modules = ['.'.join(file.with_suffix('').parts).removesuffix('.__init__') for file in files]
-    assert set(modules) >= {'mriseg', 'mriseg.cli', 'mriseg.phantom'}
+    assert set(modules) >= {'mriseg', 'mriseg.cli', 'mriseg.volumes.phantom'}
     code = f'import importlib, mriseg\nfor name in {modules}: importlib.import_module(name)\nprint(mriseg.__file__)'
     assert str(bin_folder.parent) in run(bin_folder/'python', '-c', code, cwd=tmp_path)
 
@@ -63,7 +63,7 @@ def test_overview(bin_folder, tmp_path):
     assert [line.split()[0] for line in told.splitlines() if line.startswith('  ')] == list(LEAVES)
 
 def train_predict_and_look(bin_folder, tmp_path, **env):
-    make = 'from mriseg.phantom import write_phantoms; write_phantoms("data", 4, seed=7, shape=(48, 56, 24))'
+    make = 'from mriseg.volumes.phantom import write_phantoms; write_phantoms("data", 4, seed=7, shape=(48, 56, 24))'
     run(bin_folder/'python', '-c', make, cwd=tmp_path, **env)
     mriseg, cpu = bin_folder/'mriseg', ('--device', 'cpu')
     quick = ('--preset', 'small', '--epochs', '1', '--batch-size', '4', '--learning_rate', '1e-3')   # either way

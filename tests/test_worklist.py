@@ -10,10 +10,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from mriseg.checkpoint import Model, save_model
-from mriseg.phantom import write_phantoms
-from mriseg.segnet import SegNet, SegNetConfig
-from mriseg.worklist import read_report
+from mriseg.networks.model import Model, save_model
+from mriseg.volumes.phantom import write_phantoms
+from mriseg.networks.segnet import SegNet, SegNetConfig
+from mriseg.prediction.folder import read_report
 
 PROGRAM = Path(sysconfig.get_path('scripts'))/'mriseg'
 COUNT = 100

@@ -1,4 +1,4 @@
-"`python tools/execute.py nbs/01_volume.ipynb …`: run notebooks and store their outputs, without progress bars."
+"`python tools/execute.py nbs/volumes/11_volume.ipynb …`: run notebooks and store their outputs, without progress bars."
 import os, re, subprocess, sys
 from pathlib import Path
 

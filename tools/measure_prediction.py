@@ -15,20 +15,20 @@ from pathlib import Path
 
 import torch
 
-from mriseg.case import read_case
-from mriseg.checkpoint import load_model
-from mriseg.components import connected_components
+from mriseg.cases.case import read_case
+from mriseg.networks.model import load_model
+from mriseg.volumes.components import connected_components
 from mriseg.device import autocasting, default_precision, to_device
 from mriseg.files import write_csv
-from mriseg.finding import find_cases
-from mriseg.lesions import SPECK_ML, case_probability, find_lesions
-from mriseg.nifti import read_volume
-from mriseg.phantom import make_phantom
-from mriseg.predict import loaded_images, mask_from, predict_loaded, predict_probabilities, read_unlabelled
-from mriseg.preprocess import structure_masks
-from mriseg.segnet import fold_batch_norm
-from mriseg.volume import Volume
-from mriseg.worklist import identify, predict_cases
+from mriseg.cases.find import find_cases
+from mriseg.prediction.lesions import SPECK_ML, case_probability, find_lesions
+from mriseg.volumes.nifti import read_volume
+from mriseg.volumes.phantom import make_phantom
+from mriseg.prediction.predict import loaded_images, mask_from, predict_loaded, predict_probabilities, read_unlabelled
+from mriseg.cases.preprocess import structure_masks
+from mriseg.networks.segnet import fold_batch_norm
+from mriseg.volumes.volume import Volume
+from mriseg.prediction.folder import identify, predict_cases
 
 OUT = Path(__file__).resolve().parent.parent/'nbs'/'benchmarks'/'prediction'
 CPU = torch.device('cpu')

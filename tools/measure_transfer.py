@@ -19,22 +19,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mriseg.adapt import STARTS, few_case_settings, fit_task, prepare_task
-from mriseg.checkpoint import load_model
-from mriseg.curve import sampled_cases, learning_curve
-from mriseg.dataset import SliceDataset
-from mriseg.evaluate import score_subsets, subset_table
+from mriseg.transfer.task import STARTS, few_case_settings, fit_task, prepare_task
+from mriseg.networks.model import load_model
+from mriseg.transfer.curve import sampled_cases, learning_curve
+from mriseg.training.dataset import SliceDataset
+from mriseg.evaluation.evaluate import score_subsets, subset_table
 from mriseg.files import write_csv
-from mriseg.finding import find_cases
-from mriseg.metrics import detect_lesions, overlap_scores
-from mriseg.predict import predict_case
-from mriseg.preprocess import structure_masks
-from mriseg.split import Split
-from mriseg.suggest import suggest_cases
-from mriseg.train import validate_case
-from mriseg.transfer import unchanged_base
-from mriseg.case import read_case
-from mriseg.volume import Volume
+from mriseg.cases.find import find_cases
+from mriseg.volumes.metrics import detect_lesions, overlap_scores
+from mriseg.prediction.predict import predict_case
+from mriseg.cases.preprocess import structure_masks
+from mriseg.cases.split import Split
+from mriseg.transfer.suggest import suggest_cases
+from mriseg.training.loop import validate_case
+from mriseg.transfer.transfer import unchanged_base
+from mriseg.cases.case import read_case
+from mriseg.volumes.volume import Volume
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get('MRISEG_DATA', ROOT.parent/'shared'/'data'))
