@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 MADE_UP = '''
 import numpy as np
 from mriseg.viewing.slices import Scene
-from mriseg.volumes.volume import Examination, Volume
+from mriseg.volumes.volume import LoadedCase, Volume
 
 def make_scene(seed=0, shape=(240, 240, 155)): # as large as a case of BraTS; another seed, another size of the head
     "A head of noise with a ball, and a prediction that lies beside it."
@@ -41,7 +41,7 @@ def make_scene(seed=0, shape=(240, 240, 155)): # as large as a case of BraTS; an
     for name in ('t1', 't2', 'flair'):
         grey = np.where(head, rng.integers(200, 900, shape), 0)
         scans[name] = Volume(grey.astype(np.int16), affine)
-    return Scene(Examination(f'case {seed}', scans), dict(tumour=balls[0]), dict(tumour=balls[1]))
+    return Scene(LoadedCase(f'case {seed}', scans), dict(tumour=balls[0]), dict(tumour=balls[1]))
 '''
 BROWSE = '''
 browser = SliceBrowser({f'case {n}': lambda n=n: make_scene(n) for n in range(3)})

@@ -19,7 +19,7 @@ def draw(k):
     with out:
         out.clear_output(wait=True)
         plt.figure(figsize=(6, 5))
-        plt.imshow(scene.examination.sequences['flair'].array[:, :, k].T, cmap='gray')
+        plt.imshow(scene.loaded.sequences['flair'].array[:, :, k].T, cmap='gray')
         for masks, colour in ((scene.prediction, 'C1'), (scene.truth, 'C9')):
             plt.contour(masks['tumour'].array[:, :, k].T, levels=[0.5], colors=[colour])
         plt.axis('off')
