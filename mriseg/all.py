@@ -10,14 +10,15 @@ __all__ = ['Case', 'Extras', 'Model', 'Plan', 'Scene', 'SegNet', 'SegNetConfig',
            'find_lesions', 'fit', 'forecast', 'learning_curve', 'load_model', 'make_phantom', 'plan_training',
            'plan_transfer', 'plot_curve', 'plot_run', 'predict', 'predict_case', 'predict_loaded',
            'predict_uncertainty', 'preset_config', 'read_run', 'read_scores', 'read_volume', 'reorient', 'save_model',
-           'score_table', 'self_test', 'show_planes', 'show_table', 'split_cases', 'suggest_cases', 'train', 'transfer',
-           'watch', 'write_phantoms', 'write_subjects', 'write_volume']
+           'score_table', 'self_test', 'show_planes', 'show_table', 'split_cases', 'suggest_cases', 'to_next_error',
+           'to_worst_case', 'to_worst_slice', 'train', 'transfer', 'watch', 'worst_first', 'write_phantoms',
+           'write_subjects', 'write_volume']
 
 # %% ../nbs/97_all.ipynb #ab37a0fa
 from .transfer.task import few_case_settings
 from .audit import audit_operators
 from .self_test import self_test
-from .viewing.browser import SliceBrowser
+from .viewing.browser import SliceBrowser, to_next_error, to_worst_case, to_worst_slice
 from .cases.cache import build_cache
 from .cases.case import Case
 from .networks.model import Model, load_model, save_model
@@ -25,7 +26,7 @@ from .prediction.postprocess import choose_postprocessing
 from .transfer.curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .training.dataset import SliceDataset
 from .device import default_device, describe_device
-from .evaluation.evaluate import comparison_table, evaluate_case, read_scores, score_table
+from .evaluation.evaluate import comparison_table, evaluate_case, read_scores, score_table, worst_first
 from .networks.onnx import export_onnx
 from .cases.find import find_cases
 from .cases.check import check_cases
@@ -59,4 +60,5 @@ _all_ = [
     'plan_training', 'plan_transfer', 'plot_curve', 'plot_run', 'predict', 'predict_case',
     'predict_loaded', 'predict_uncertainty', 'preset_config', 'read_run', 'read_scores', 'read_volume',
     'reorient', 'save_model', 'score_table', 'self_test', 'show_planes', 'show_table', 'split_cases',
-    'suggest_cases', 'train', 'transfer', 'watch', 'write_phantoms', 'write_subjects', 'write_volume']
+    'suggest_cases', 'to_next_error', 'to_worst_case', 'to_worst_slice', 'train', 'transfer', 'watch', 'worst_first',
+    'write_phantoms', 'write_subjects', 'write_volume']
