@@ -949,6 +949,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                                       'mriseg.training.loop._end_pass': ('training/loop.html#_end_pass', 'mriseg/training/loop.py'),
                                       'mriseg.training.loop._epochs': ('training/loop.html#_epochs', 'mriseg/training/loop.py'),
                                       'mriseg.training.loop._facts': ('training/loop.html#_facts', 'mriseg/training/loop.py'),
+                                      'mriseg.training.loop._fullest_slice': ( 'training/loop.html#_fullest_slice',
+                                                                               'mriseg/training/loop.py'),
                                       'mriseg.training.loop._groups': ('training/loop.html#_groups', 'mriseg/training/loop.py'),
                                       'mriseg.training.loop._identity': ('training/loop.html#_identity', 'mriseg/training/loop.py'),
                                       'mriseg.training.loop._is_over': ('training/loop.html#_is_over', 'mriseg/training/loop.py'),

@@ -91,7 +91,7 @@ def _plain_number(
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or kind not in (int, float, int|None, float|None):
         return value
-    if not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         told = f'{name} must be a number, but it is {value!r}'
         raise ValueError(told)
     if kind in (float, float|None):
@@ -483,6 +483,11 @@ def _one_pass(
         average_statistics(part, processes)
 
 # %% ../../nbs/training/62_loop.ipynb #598aedbe
+def _fullest_slice(case:CachedCase) -> int: # its number, from 0
+    "The slice that holds the most of the first structure; the middle one where there is nothing of it."
+    voxels = case.masks[:, 0].sum((1, 2))
+    return int(voxels.argmax()) if voxels.any() else len(voxels)//2
+
 def preview(
     model:Model,
     cases:Sequence[CachedCase], # the first three are shown
@@ -492,8 +497,7 @@ def preview(
 ) -> None:
     "Draw sequences | truth | prediction for one slice of up to three cases, of the first structure."
     slices = SliceDataset(cases[:3])
-    fullest = [int(case.masks[:, 0].sum((1, 2)).argmax()) for case in slices.cases]
-    shown = [k or len(case.present)//2 for k, case in zip(fullest, slices.cases)]
+    shown = [_fullest_slice(case) for case in slices.cases]
     images, masks = slices[[slices.places.index(place) for place in enumerate(shown)]]
     probabilities = slice_probabilities(model.network, images, device, precision=precision)[:, 0]
     found = probabilities >= model.threshold
