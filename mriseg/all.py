@@ -42,7 +42,8 @@ from .cases.split import Split, split_cases
 from .cases.subjects import assign_subjects, write_subjects
 from .transfer.suggest import suggest_cases
 from .together import browse, check, evaluate, predict
-from .training.loop import Settings, fit
+from .training.loop import fit
+from .training.settings import Settings
 from .transfer.transfer import transfer
 from .transfer.plan import TransferPlan, plan_transfer
 from .prediction.uncertainty import predict_uncertainty

@@ -22,7 +22,8 @@ from .networks.augmentation import augment, sample_augmentation
 from .device import Precision, to_device
 from .prediction.infer import slice_probabilities
 from .networks.segnet import SegNet, SegNetConfig
-from .training.loop import OPTIMIZERS, training_step
+from .training.loop import training_step
+from .training.settings import OPTIMIZERS
 
 # %% ../nbs/90_audit.ipynb #e6069132
 def _every_optimizer(network:SegNet) -> list[torch.optim.Optimizer]:

@@ -48,7 +48,7 @@ from .cases.subjects import write_subjects
 from .transfer.suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
 from .together import check, bind_scores
-from .training.loop import Settings
+from .training.settings import Settings
 from .transfer.transfer import transfer
 from .transfer.plan import decode_plan, name_told, plan_transfer
 from .volumes.volume import reorient

@@ -20,7 +20,8 @@ from mriseg.training.dataset import SliceDataset
 from mriseg.cases.find import find_cases
 from mriseg.processes import joined_processes
 from mriseg.networks.segnet import SegNet, SegNetConfig
-from mriseg.training.loop import Settings, fit
+from mriseg.training.loop import fit
+from mriseg.training.settings import Settings
 import mriseg.training.loop
 data, folder, judged = sys.argv[1:]
 

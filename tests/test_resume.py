@@ -15,7 +15,8 @@ from mriseg.training.dataset import SliceDataset
 from mriseg.cases.find import find_cases
 from mriseg.volumes.phantom import write_phantoms
 from mriseg.networks.segnet import SegNet, SegNetConfig
-from mriseg.training.loop import Settings, fit
+from mriseg.training.loop import fit
+from mriseg.training.settings import Settings
 
 SEQUENCES = ('t1', 't2', 'flair')
 STRUCTURES = dict(whole_tumour=(1, 2, 4))

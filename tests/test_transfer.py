@@ -12,7 +12,7 @@ from mriseg.transfer.curve import learning_curve, read_curve
 from mriseg.cases.find import find_cases
 from mriseg.volumes.phantom import write_phantoms
 from mriseg.networks.segnet import SegNet, SegNetConfig
-from mriseg.training.loop import Settings
+from mriseg.training.settings import Settings
 from mriseg.transfer.transfer import transfer
 from mriseg.transfer.plan import plan_transfer
 

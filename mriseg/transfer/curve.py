@@ -29,7 +29,8 @@ from ..folders import owned_folder
 from ..volumes.metrics import Summary, case_mean, mean_score, summarise
 from ..training.run import read_run
 from ..volumes.plot import blank_figure
-from ..training.loop import Settings, defined_dice, validate_case
+from ..training.loop import defined_dice, validate_case
+from ..training.settings import Settings
 from .plan import TransferPlan, decoded_for
 
 # %% ../../nbs/transfer/83_curve.ipynb #247254e4

@@ -23,7 +23,8 @@ from ..folders import owned_folder
 from ..volumes.metrics import mean_score
 from ..training.plan import plural
 from ..training.run import read_run
-from ..training.loop import Settings, defined_dice, validate_case
+from ..training.loop import defined_dice, validate_case
+from ..training.settings import Settings
 from .plan import TransferPlan, decoded_for
 from ..networks.weights import adapt_model, write_origins
 
