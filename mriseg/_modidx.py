@@ -323,7 +323,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                             'mriseg.cli._demo_picture': ('cli.html#_demo_picture', 'mriseg/cli.py'),
                             'mriseg.cli._find': ('cli.html#_find', 'mriseg/cli.py'),
                             'mriseg.cli._find_unlabelled': ('cli.html#_find_unlabelled', 'mriseg/cli.py'),
-                            'mriseg.cli._for_each': ('cli.html#_for_each', 'mriseg/cli.py'),
                             'mriseg.cli._fullest_slice': ('cli.html#_fullest_slice', 'mriseg/cli.py'),
                             'mriseg.cli._is_command': ('cli.html#_is_command', 'mriseg/cli.py'),
                             'mriseg.cli._make_phantoms': ('cli.html#_make_phantoms', 'mriseg/cli.py'),

@@ -11,7 +11,7 @@ __all__ = ['parse_names', 'parse_structures', 'parse_share', 'as_options', 'plai
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from .networks.segnet import preset_config
 from .self_test import self_test
 from .serve import refuse_port, serve_page
 from .volumes.plot import show_table
-from .cases.split import named_split, select_cases
+from .cases.split import named_split
 from .cases.subjects import write_subjects
 from .transfer.suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
@@ -311,17 +311,6 @@ def mriseg_predict(
     if processes.first:
         write_summary(out, reports)
     _tell_predicted(reports, out)
-
-# %% ../nbs/94_cli.ipynb #f6a376cd
-def _for_each(cases:Sequence[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
-    "Do something with each case and print what it says; faulty cases don't keep the others from it."
-    faults, processes = [], current_processes()
-    for case in processes.share(cases):
-        try:
-            print(work(case), flush=True)
-        except (ValueError, OSError) as error:
-            faults.append(str(error))
-    return sum(processes.gather(faults), [])
 
 # %% ../nbs/94_cli.ipynb #db9edd39
 @plain_errors()
