@@ -11,7 +11,7 @@ __all__ = ['parse_names', 'parse_structures', 'parse_share', 'as_options', 'plai
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +28,7 @@ from .networks.model import Model, find_model, load_model, save_model
 from .prediction.postprocess import choose_postprocessing
 from .transfer.curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .device import default_device, default_precision, describe_device, is_full
-from .evaluation.evaluate import (
-    ScoreRow, comparison_table, evaluate_case, read_scores, refuse_subsets, score_subsets, score_table,
-    subset_table, write_scores)
+from .evaluation.evaluate import comparison_table, read_scores, score_table, subset_table
 from .files import refuse_occupied, refuse_structures, atomic_write
 from .cases.find import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited
@@ -38,21 +36,20 @@ from .volumes.nifti import read_volume
 from .volumes.phantom import write_phantoms
 from .training.plan import found_cases, plan_training, plural, subjects_told, train, training_told
 from .processes import current_processes, joined_processes, own_device
-from .evaluation.score_sheet import write_score_sheet
 from .networks.segnet import preset_config
 from .self_test import self_test
 from .serve import refuse_port, serve_page
 from .volumes.plot import show_table
-from .cases.split import named_split, select_cases
+from .cases.split import named_split
 from .cases.subjects import write_subjects
 from .transfer.suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
-from .together import check, bind_scores
+from .together import asked_cases, check, evaluate, evaluate_subsets
 from .training.settings import Settings
 from .transfer.transfer import transfer
 from .transfer.plan import decode_plan, name_told, plan_transfer
 from .volumes.volume import reorient
-from .prediction.folder import CaseReport, Extras, predict_cases, prediction_settings, write_summary
+from .prediction.folder import CaseReport, Extras, predict_cases, write_summary
 
 # %% ../nbs/94_cli.ipynb #b0db238b
 def parse_names(text:str) -> tuple[str, ...]:
@@ -315,104 +312,37 @@ def mriseg_predict(
         write_summary(out, reports)
     _tell_predicted(reports, out)
 
-# %% ../nbs/94_cli.ipynb #22b7c89a
-def _asked_for(found:Sequence[Case], cases:str|None, model:Model, data:Path) -> list[Case]:
-    "All cases, those that a model's training held out, or those of a file."
-    if not cases:
-        return list(found)
-    if cases != 'valid':
-        return select_cases(Path(cases), found)
-    aside = model.facts.get('valid', {})
-    chosen = [case for case in found if case.case_id in aside]
-    if not chosen:
-        told = f'none of the cases in {data} was held out when this model was trained'
-        raise ValueError(f"{told}; those were {', '.join(aside) or 'none'}")
-    return chosen
-
-# %% ../nbs/94_cli.ipynb #f6a376cd
-def _for_each(cases:Sequence[Case], work:Callable[[Case], str]) -> list[str]: # what is wrong with those that failed
-    "Do something with each case and print what it says; faulty cases don't keep the others from it."
-    faults, processes = [], current_processes()
-    for case in processes.share(cases):
-        try:
-            print(work(case), flush=True)
-        except (ValueError, OSError) as error:
-            faults.append(str(error))
-    return sum(processes.gather(faults), [])
-
-# %% ../nbs/94_cli.ipynb #a395e06a
-def _relabelled(model:Model, structures:str|None) -> Model:
-    "A model whose structures have other label values in the data that it is scored on."
-    if not structures:
-        return model
-    classes = parse_structures(structures)
-    if set(classes) != set(model.structures):
-        ours, theirs = (', '.join(names) for names in (model.structures, classes))
-        told = f'--structures names {theirs}, but the structures of this model are {ours}'
-        raise ValueError(f'{told}; name each of them, with its label values in these data')
-    return replace(model, structures={name: classes[name] for name in model.structures})
-
-def _score_parts(model:Model, cases:Sequence[Case], out:Path, device:torch.device) -> None:
-    "Score a model with every part of its sequences."
-    by_part = score_subsets(model, cases, device=device)
-    for part, rows in by_part.items():
-        write_scores(out/f"scores_{'+'.join(part)}.csv", rows)
-    print(f'{subset_table(by_part)}\nscores: {out}/scores_….csv, one for each part')
-
-def _score_cases(
-    model:Model,
-    cases:Sequence[Case],
-    out:Path,
-    device:torch.device,
-    aside:bool, # whether they must be those that were held out in training
-) -> tuple[list[ScoreRow], list[str]]:
-    "The scores of all cases that could be read, and what is wrong with the others."
-    rows = []
-    def evaluate(case:Case) -> str:
-        new = evaluate_case(model, case, device=device, folder=out/'masks')
-        if aside and new[0].seen != 'valid':
-            told = f'case {case.case_id} has the name of a case that was held out in training'
-            raise ValueError(f'{told}, but is another scan')
-        rows.extend(new)
-        return f'{case.case_id}: Dice ' + ', '.join(f'{row.dice:.3f}' for row in new)
-    faults = _for_each(cases, evaluate)
-    return sum(current_processes().gather(rows), []), faults
-
 # %% ../nbs/94_cli.ipynb #db9edd39
 @plain_errors()
 def mriseg_evaluate(
     data:Path, # folder of labelled cases, or a CSV file with a row per case
     *,
-    model:Path, # folder of a run, or a model file
-    out:Path, # folder for scores.csv, scores.html and the predicted masks
+    model:Path=None, # folder of a run, or a model file; needed unless masks are given
+    masks:Path=None, # folder of masks that are there already, named as mriseg predict names them: these are scored, without a model
+    out:Path, # folder for scores.csv, scores.html and the predicted masks; the same command again does what is left
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     cases:str=None, # 'valid' for the cases that this model's training held out, or a file with case ids; default: all
     structures:str=None, # names as in the model, and their label values in these data; default: as in training
     subsets:bool=False, # score every part of the sequences, for a model that was trained with --modality-dropout
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
-    "Predict labelled cases, score them on whole volumes, and print the table."
+    "Score labelled cases on whole volumes, predicted by a model or masked already, and print the table."
     _refuse_inside(out, data)
-    chosen, trained = own_device(device), _relabelled(load_model(model), structures)
+    classes = parse_structures(structures) if structures else None
+    given = dict(structures=classes, cases=cases, pattern=pattern, device=device)
     _own(out)
-    labelled = [case for case in _find(data, pattern) if case.label or case.part != 'test']
-    found = _asked_for(labelled, cases, trained, data)
-    if not found:
-        raise ValueError(f'no case in {data} has a label to score against; add files named like CASE_seg.nii.gz')
     if subsets:
-        refuse_subsets(trained, found)
-    bind_scores(out, dict(prediction_settings(trained, chosen), subsets=subsets, data=str(data.resolve()), cases=cases))
-    if subsets:
-        return _score_parts(trained, found, out, chosen)
-    rows, faults = _score_cases(trained, found, out, chosen, aside=cases == 'valid')
-    if rows:
-        print(f'\n{score_table(rows)}')
-        if current_processes().first:
-            write_scores(out/'scores.csv', rows)
-            title = f'{model} on {data}'
-            write_score_sheet(out/'scores.html', rows, found, trained, out/'masks', title=title, faults=faults)
-        print(f"scores: {out/'scores.csv'}; as a page with pictures: {out/'scores.html'}; masks: {out/'masks'}")
-    _tell(faults, found)
+        if masks or not model:
+            raise ValueError('subsets are parts of what a model takes, so model=RUN is needed, and no masks')
+        by_part = evaluate_subsets(data, model, out, **given)
+        print(f'{subset_table(by_part)}\nscores: {out}/scores_….csv, one for each part')
+        return
+    scores = evaluate(data, model, out, masks=masks, **given)
+    if scores.rows:
+        written = masks or out/'masks'
+        print(f"\n{score_table(scores.rows)}")
+        print(f"scores: {out/'scores.csv'}; as a page with pictures: {out/'scores.html'}; masks: {written}")
+    _tell(scores.faults, [*{row.case for row in scores.rows}, *scores.faults])
 
 # %% ../nbs/94_cli.ipynb #1132accd
 @plain_errors()
@@ -464,7 +394,7 @@ def asked_scenes(
 ) -> Scenes:
     "What mriseg browse shows: a function per case that makes its scene."
     trained = load_model(model)
-    found = _asked_for(_find(data, pattern), cases, trained, data)
+    found = asked_cases(_find(data, pattern), cases, trained)
     if masks:
         return folder_scenes(masks, found, trained.structures)
     return model_scenes(trained, found, device=own_device(device), uncertainty=uncertainty)

@@ -29,7 +29,7 @@ LEAVES = dict(
     check='what it writes is written at the end, so the same command begins anew',
     train='no step is kept yet, so the same command begins anew',
     predict='finished cases are whole, and the same command does what is left',
-    evaluate='the scores are written at the end, so the same command begins anew',
+    evaluate='finished cases are kept, and the same command does what is left',
     postprocess='the model is as it was',
     compare='nothing was written',
     browse='what it writes is written at the end, so the same command begins anew',
@@ -45,6 +45,8 @@ def what_is_left(
     "What there is to go on from after an interruption, in a sentence."
     out = given.get('out')
     saved = command == 'train' and out and (Path(out)/'state.safetensors').exists()
+    if command == 'evaluate' and given.get('subsets'):
+        return 'interrupted; the scores are written at the end, so the same command begins anew'
     left = f'the state is saved in {out}, and the same command goes on from there' if saved else LEAVES[command]
     return f'interrupted; {left}'
 

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['BINS', 'WORTH_ASKING', 'LESION_ML', 'LEAST_FOUND', 'COLUMNS', 'HEADINGS', 'COMPARED', 'flair_threshold_mask',
-           'calibration_bins', 'ScoreRow', 'evaluate_case', 'write_scores', 'read_scores', 'worst_first',
-           'healthy_line', 'notes', 'score_table', 'compare_scores', 'comparison_table', 'refuse_subsets',
-           'score_subsets', 'subset_table']
+           'calibration_bins', 'ScoreRow', 'refuse_edited_masks', 'score_prediction', 'evaluate_case', 'WrittenMasks',
+           'shown_sequence', 'evaluate_masks', 'write_scores', 'read_scores', 'worst_first', 'healthy_line', 'notes',
+           'answer_told', 'score_table', 'compare_scores', 'comparison_table', 'refuse_subsets', 'score_subsets',
+           'subset_table']
 
 # %% ../../nbs/evaluation/70_evaluate.ipynb #62439c24
 import math
@@ -30,7 +31,8 @@ from ..volumes.metrics import Comparison, Scores, compare_paired, overlap_scores
 from ..prediction.predict import Prediction, predict_loaded, present_sequences, result_name, write_masks
 from ..cases.preprocess import true_masks, z_score
 from ..training.loop import FLAIR_THRESHOLD
-from ..volumes.volume import LoadedCase, Volume
+from ..volumes.nifti import read_volume
+from ..volumes.volume import LoadedCase, Volume, onto_grid
 
 # %% ../../nbs/evaluation/70_evaluate.ipynb #23e48f8b
 def flair_threshold_mask(loaded:LoadedCase) -> np.ndarray|None: # (I, J, K) yes/no; `None` without FLAIR
@@ -84,7 +86,7 @@ def _seen(model:Model, loaded:LoadedCase) -> str: # see `ScoreRow`
     return ''
 
 # %% ../../nbs/evaluation/70_evaluate.ipynb #b61acdaf
-def _refuse_edited_masks(model:Model, case:Case, folder:Path) -> None:
+def refuse_edited_masks(model:Model, case:Case, folder:Path) -> None:
     "Masks that somebody has corrected are not written over."
     keep_record(folder)
     try:
@@ -111,7 +113,7 @@ def _score_structure(
     seen:str, # see `ScoreRow`
 ) -> ScoreRow:
     "Score one structure of a prediction."
-    mask, probability = prediction.masks[structure], prediction.probabilities[structure]
+    mask, probability = prediction.masks[structure], prediction.probabilities.get(structure)
     scores = score_masks(mask, truth, minimum_ml=LESION_ML)
     empty_dice, *_ = overlap_scores(np.zeros_like(truth.array), truth.array)
     flair_dice = math.nan if bright is None else overlap_scores(bright, truth.array)[0]
@@ -119,16 +121,26 @@ def _score_structure(
         **asdict(scores),
         case=prediction.case_id,
         structure=structure,
-        case_probability=case_probability(probability),
+        case_probability=case_probability(probability) if probability else math.nan,
         empty_dice=empty_dice,
         flair_threshold_dice=flair_dice,
         seen=seen,
         missing=' '.join(prediction.missing),
         note=' '.join(prediction.notes),
-        bins=calibration_bins(probability.array, truth.array),
+        bins=calibration_bins(probability.array, truth.array) if probability else (),
     )
 
 # %% ../../nbs/evaluation/70_evaluate.ipynb #c81f5a36
+def score_prediction(
+    prediction:Prediction, # without probabilities if nobody knows them
+    loaded:LoadedCase, # with FLAIR, if it has one, for the comparison
+    truth:Mapping[str, Volume], # yes/no, by structure
+    seen:str='', # see `ScoreRow`
+) -> list[ScoreRow]: # one per structure
+    "Score each structure of a prediction."
+    bright = flair_threshold_mask(loaded)
+    return [_score_structure(prediction, name, truth[name], bright, seen) for name in prediction.masks]
+
 def evaluate_case(
     model:Model,
     case:Case, # with a label
@@ -139,14 +151,67 @@ def evaluate_case(
     "Predict a case and score each structure on the whole volume, on the case's own grid."
     device = default_device(device)
     if folder:
-        _refuse_edited_masks(model, case, Path(folder))
+        refuse_edited_masks(model, case, Path(folder))
     loaded = _read_labelled(model, case)
     truth = true_masks(loaded, model.structures)
     prediction = predict_loaded(model, loaded, device=device)
     if folder:
         write_masks(prediction, folder)
-    bright, seen = flair_threshold_mask(loaded), _seen(model, loaded)
-    return [_score_structure(prediction, name, truth[name], bright, seen) for name in prediction.masks]
+    return score_prediction(prediction, loaded, truth, _seen(model, loaded))
+
+# %% ../../nbs/evaluation/70_evaluate.ipynb #cd929783
+@dataclass(frozen=True, eq=False)
+class WrittenMasks:
+    "Masks that lie in a folder already: of a model, corrected by hand, or of another program."
+    folder: Path # of CASE_mask.nii.gz, or CASE_STRUCTURE_mask.nii.gz for several structures
+    structures: Mapping[str, Sequence[int]] # label values by name
+
+    def paths(self, case_id:str) -> dict[str, Path]: # by structure
+        return {name: Path(self.folder)/result_name(case_id, name, self.structures) for name in self.structures}
+
+def _refuse_mask(case:Case, path:Path) -> None:
+    "Refuse a mask that isn't there, or that is the very label it would be scored against."
+    if not path.is_file():
+        told = f'case {case.case_id}: there is no mask {path}'
+        raise FileNotFoundError(f'{told}; give the mask this name, or leave the case out')
+    if path.samefile(case.label):
+        told = f'case {case.case_id}: {path} was taken for the label, so it would be scored against itself'
+        raise ValueError(f'{told}; move the masks out of the folder of the cases')
+
+def _read_mask(
+    case:Case,
+    path:Path,
+    label:Volume,
+) -> Volume: # uint8, 0 or 1, on the grid of the label
+    "Read a mask, or say why it can't be scored."
+    _refuse_mask(case, path)
+    mask = read_volume(path)
+    placed = onto_grid(mask, label)
+    if placed is None:
+        told = f'case {case.case_id}: {path} is {mask}, which is not the grid of the case ({label})'
+        raise ValueError(f'{told}; bring the mask back to that grid, with the nearest neighbour')
+    values = np.unique(placed.array)
+    values = values[values != 0]
+    if len(values) > 1 or not np.isfinite(values).all():
+        some = ', '.join(f'{value:g}' for value in values[:4])
+        told = f'case {case.case_id}: {path} holds {len(values)} values beside 0 ({some}{", …"*(len(values) > 4)})'
+        raise ValueError(f'{told}, but a mask has one; give a file per structure, in which it is 1 and all else 0')
+    return replace(placed, array=(placed.array != 0).astype(np.uint8))
+
+# %% ../../nbs/evaluation/70_evaluate.ipynb #50738f73
+def shown_sequence(case:Case) -> tuple[str, ...]: # one name
+    "FLAIR, or else the first sequence of a case: the one that is read where no model asks for any."
+    return ('flair',) if 'flair' in case.sequences else tuple(case.sequences)[:1]
+
+def evaluate_masks(
+    masks:WrittenMasks,
+    case:Case, # with a label
+) -> list[ScoreRow]: # one per structure
+    "Score the masks of a case that are there already, on the case's own grid."
+    loaded = read_case(case, shown_sequence(case), needs_label=True)
+    truth = true_masks(loaded, masks.structures)
+    found = {name: _read_mask(case, path, loaded.label) for name, path in masks.paths(case.case_id).items()}
+    return score_prediction(Prediction(case.case_id, {}, found, notes=loaded.notes), loaded, truth)
 
 # %% ../../nbs/evaluation/70_evaluate.ipynb #afec27f2
 COLUMNS = (
@@ -294,13 +359,17 @@ def notes(rows:Sequence[ScoreRow]) -> list[str]:
     return [note for note in told if note]
 
 # %% ../../nbs/evaluation/70_evaluate.ipynb #40c6d9f1
+def answer_told(rows:Sequence[ScoreRow]) -> str:
+    "What gave the answers: a model, which knows how sure it is, or masks that were there already."
+    return 'masks' if rows and all(math.isnan(row.case_probability) for row in rows) else 'model'
+
 def _summary_lines(
     structure:str,
     rows:Sequence[ScoreRow], # of that structure
 ) -> list[str]:
     "Dice of model and trivial answers and distances, over the cases that have a structure; lesions, over all."
     titles = {
-        'dice': 'Dice of the model',
+        'dice': f'Dice of the {answer_told(rows)}',
         'empty_dice': 'Dice of an empty mask',
         'flair_threshold_dice': 'Dice of the FLAIR threshold',
         'hd95_mm': 'HD95 in mm',

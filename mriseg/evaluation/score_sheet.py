@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 
 from ..cases.case import Case
 from ..networks.model import Model
-from .evaluate import COMPARED, COLUMNS, LESION_ML, ScoreRow, healthy_line, notes, worst_first
+from .evaluate import (
+    COMPARED, COLUMNS, LESION_ML, ScoreRow, WrittenMasks, answer_told, healthy_line, notes, shown_sequence, worst_first)
 from ..volumes.metrics import summarise
 from ..page import html_picture, png_bytes, write_page
 from ..prediction.predict import present_sequences
@@ -52,7 +53,8 @@ def plot_scores(
         if not np.isnan(values).all():
             _plot_answer(axis, y, values, rng.uniform(-0.18, 0.18, len(values)))
     axis.set(xlim=(-0.02, 1.02), xlabel='Dice of each case; the line is the median')
-    axis.set(ylim=(-0.6, len(ANSWERS) - 0.4), yticks=range(len(ANSWERS)), yticklabels=list(reversed(ANSWERS.values())))
+    titles = ANSWERS | dict(dice=answer_told(rows))
+    axis.set(ylim=(-0.6, len(titles) - 0.4), yticks=range(len(titles)), yticklabels=list(reversed(titles.values())))
     for side in ('top', 'right', 'left'):
         axis.spines[side].set_visible(False)
     return figure
@@ -103,22 +105,28 @@ def plot_errors(
 # %% ../../nbs/evaluation/71_score_sheet.ipynb #8ad07f36
 WORST = 4
 
+def _shown(model:Model|WrittenMasks, case:Case) -> tuple[str, ...]: # one name
+    "The sequence that lies under the masks: FLAIR, or else the first that was read."
+    if isinstance(model, WrittenMasks):
+        return shown_sequence(case)
+    present = present_sequences(model, case)
+    return ('flair',) if 'flair' in present else present[:1]
+
 def _scored_scene(
     row:ScoreRow,
     case:Case,
-    model:Model,
+    model:Model|WrittenMasks,
     masks:Path, # folder of the predicted masks
 ) -> Scene:
     "One sequence of a case with what was predicted of a structure, and what should have been."
-    present, name = present_sequences(model, case), row.structure
-    shown = ('flair',) if 'flair' in present else present[:1]
+    shown, name = _shown(model, case), row.structure
     scene = written_scene(case, masks, model.structures, sequences=shown)
     return Scene(scene.loaded, {name: scene.prediction[name]}, {name: scene.truth[name]})
 
 def _row_parts(
     row:ScoreRow,
     case:Case,
-    model:Model,
+    model:Model|WrittenMasks,
     masks:Path, # folder of the predicted masks
 ) -> list[FT]:
     "The worst slice of a case as a picture, and the case to be turned through from there."
@@ -272,10 +280,14 @@ def _score_parts(structure:str, rows:Sequence[ScoreRow]) -> list[FT]: # rows of 
 
 def _trust_parts(structure:str, rows:Sequence[ScoreRow]) -> list[FT]: # rows of that structure
     "How far the probabilities of a structure can be trusted."
+    heading = H2(f'{structure}: can the probabilities be trusted?')
+    if answer_told(rows) == 'masks':
+        told = 'These masks were there already, and nobody knows how sure whoever made them was'
+        return [heading, P(f'{told}: without probabilities there is no calibration and no probability of a case.')]
     told = 'Of the voxels that the model gave at least one per cent, how many belong to the structure'
     caption = f'{told}; all cases together, so the largest count most'
     return [
-        H2(f'{structure}: can the probabilities be trusted?'),
+        heading,
         html_picture(png_bytes(plot_calibration(rows)), caption),
         P(case_calibration(rows)),
     ]
@@ -285,7 +297,7 @@ def _structure_parts(
     structure:str,
     rows:Sequence[ScoreRow], # of that structure
     cases:Mapping[str, Case], # by id
-    model:Model,
+    model:Model|WrittenMasks,
     masks:Path, # folder of the predicted masks
 ) -> list[FT]:
     "All that the page says of a structure."
@@ -310,8 +322,8 @@ def write_score_sheet(
     path:Path,
     rows:Sequence[ScoreRow],
     cases:Sequence[Case], # that were scored
-    model:Model,
-    masks:Path, # folder in which the predicted masks are
+    model:Model|WrittenMasks, # that was scored
+    masks:Path, # folder in which the masks are
     *,
     title:str='score sheet',
     faults:Sequence[str]=(), # why some cases could not be scored

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LESION_COLUMNS', 'SUMMARY_COLUMNS', 'Finding', 'CaseReport', 'identify', 'write_lesions', 'Extras', 'written_names',
-           'read_report', 'prediction_settings', 'predict_cases', 'write_summary']
+           'file_stamps', 'read_report', 'prediction_settings', 'predict_cases', 'write_summary']
 
 # %% ../../nbs/prediction/45_folder.ipynb #5c6598a7
 import errno
@@ -163,16 +163,22 @@ def _write_case(
     return report
 
 # %% ../../nbs/prediction/45_folder.ipynb #43fedcf1
-def _stamps(case:Case, model:Model) -> dict[str, list]: # by sequence
-    "File name, channel, bytes and time of the last change in nanoseconds of what a case is predicted from."
+def file_stamps(
+    paths:Mapping[str, Path|None], # by name
+    channels:Mapping[str, int], # of those that lie in one 4-D file
+) -> dict[str, list]: # by name
+    "File name, channel, bytes and time of the last change in nanoseconds of what a result is made from."
     found = {}
-    for name in model.sequences:
-        path = case.sequences.get(name)
+    for name, path in paths.items():
         if path is None or not path.is_file(): # what is missing is told by whoever reads it
             continue
         stat = path.stat()
-        found[name] = [path.name, case.channels.get(name), stat.st_size, stat.st_mtime_ns]
+        found[name] = [path.name, channels.get(name), stat.st_size, stat.st_mtime_ns]
     return found
+
+def _stamps(case:Case, model:Model) -> dict[str, list]: # by sequence, see `file_stamps`
+    "What a case is predicted from."
+    return file_stamps({name: case.sequences.get(name) for name in model.sequences}, case.channels)
 
 # %% ../../nbs/prediction/45_folder.ipynb #5be81c07
 def _as_json(
