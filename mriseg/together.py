@@ -21,7 +21,8 @@ from .evaluation.evaluate import ScoreRow, evaluate_case, score_table, write_sco
 from .files import bind_folder
 from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded
 from .cases.check import WHOLE_SET, Report, check_cases
-from .training.plan import choose_sequences, choose_structures, found_cases
+from .cases.subjects import found_cases
+from .training.plan import choose_sequences, choose_structures
 from .cases.preprocess import check_label_values
 from .evaluation.score_sheet import write_score_sheet
 from .prediction.folder import CaseReport, Extras, predict_cases, prediction_settings, write_summary
