@@ -34,14 +34,14 @@ from .cases.find import CaseList, find_cases
 from .folders import keep_record, owned_folder, refuse_edited
 from .volumes.nifti import read_volume
 from .volumes.phantom import write_phantoms
-from .training.plan import found_cases, plan_training, plural, subjects_told, train, training_told
+from .training.plan import plan_training, train, training_told
 from .processes import current_processes, joined_processes, own_device
 from .networks.segnet import preset_config
 from .self_test import self_test
 from .serve import refuse_port, serve_page
 from .volumes.plot import show_table
 from .cases.split import named_split
-from .cases.subjects import write_subjects
+from .cases.subjects import found_cases, plural, subjects_told, write_subjects
 from .transfer.suggest import Suggestion, suggest_cases, write_suggestions
 from .terminal import printable, system_sentence
 from .together import asked_cases, check, evaluate, evaluate_subsets

@@ -23,7 +23,8 @@ from .files import bind_folder
 from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded
 from .cases.check import WHOLE_SET, Report, check_cases
 from .cases.split import select_cases
-from .training.plan import choose_sequences, choose_structures, found_cases
+from .cases.subjects import found_cases
+from .training.plan import choose_sequences, choose_structures
 from .cases.preprocess import check_label_values
 from .processes import current_processes, own_device
 from .evaluation.score_sheet import write_score_sheet

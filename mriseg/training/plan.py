@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['USUAL_SEQUENCES', 'Scored', 'choose_sequences', 'choose_structures', 'sees_told', 'choose_split', 'split_told',
-           'plural', 'subjects_told', 'Plan', 'found_cases', 'plan_training', 'refuse_left_out', 'guess_told',
-           'cached_cases', 'new_model', 'read_baselines', 'Baselines', 'poor_told', 'Result', 'read_result', 'Training',
-           'train', 'training_told']
+           'Plan', 'plan_training', 'refuse_left_out', 'guess_told', 'cached_cases', 'new_model', 'read_baselines',
+           'Baselines', 'poor_told', 'Result', 'read_result', 'Training', 'train', 'training_told']
 
 # %% ../../nbs/training/64_plan.ipynb #f5de8b20
 import math
@@ -23,11 +22,11 @@ from ..networks.model import Model, find_model, load_model
 from .dataset import SliceDataset
 from ..device import default_precision, describe_device
 from ..files import read_json, refuse_structures
-from ..cases.find import CaseList, find_cases
+from ..cases.find import CaseList
 from ..processes import current_processes, own_device
 from ..networks.segnet import SegNet, SegNetConfig, preset_config
 from ..cases.split import Split, given_split, named_split, split_cases
-from ..cases.subjects import assign_subjects, find_subjects
+from ..cases.subjects import found_cases, plural, subjects_told
 from .loop import Epoch, fit, structure_weight
 from .settings import Settings
 from ..networks.vgg16 import read_vgg16_bn
@@ -89,29 +88,6 @@ def split_told(split:Split) -> str:
     aside = ', '.join(case.case_id for case in split.valid)
     return f'{counted}: {aside}' if aside else counted
 
-def plural(count:int, what:str) -> str:
-    return f'{count} {what}' if count == 1 else f'{count} {what}s'
-
-def _shortened(texts:Sequence[str], most:int, between:str=', ') -> str:
-    "The first of some texts, and a sign that there are more."
-    return between.join([*texts[:most], *['…']*(len(texts) > most)])
-
-def subjects_told(cases:Sequence[Case]) -> list[str]: # lines
-    "Which cases are taken for one person, and what is open."
-    found, lines = find_subjects(cases), []
-    if found.several:
-        subjects = plural(len(set(found.by_case.values())), 'subject')
-        told = 'the data set says' if found.said else 'names tell'
-        several = [f'{subject} ({_shortened(ids, 4)})' for subject, ids in found.several.items()]
-        lines.append(f"{len(cases)} cases of {subjects}, as {told}: {_shortened(several, 3, '; ')}")
-    lines += [f'in doubt: {doubt}' for doubt in found.doubts[:3]]
-    if len(found.doubts) > 3:
-        lines.append(f'in doubt: {len(found.doubts) - 3} more groups of names')
-    if found.doubts:
-        way = "subjects='each' (all are different subjects), or subjects='TABLE.csv' with the columns case and subject"
-        lines.append(f'if this is wrong: {way}')
-    return lines
-
 # %% ../../nbs/training/64_plan.ipynb #e4736b7a
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -126,18 +102,6 @@ class Plan:
     def __str__(self):
         seen = sees_told(self.sequences, self.structures)
         return '\n'.join([seen, *subjects_told(self.cases), split_told(self.split)])
-
-def found_cases(
-    data:Path|str|Sequence[Case], # a folder, a CSV table, or cases
-    pattern:str|None=None, # where names follow no rule, see `find_cases`
-    subjects:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
-) -> CaseList:
-    "The cases of a data set, and whose they are."
-    if isinstance(data, (str, Path)):
-        cases = find_cases(data, pattern)
-    else:
-        cases = data if isinstance(data, CaseList) else CaseList(data)
-    return CaseList(assign_subjects(cases, subjects), cases.passed_over) if subjects else cases
 
 def plan_training(
     data:Path|Sequence[Case], # a folder, a CSV table, or cases

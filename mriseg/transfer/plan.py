@@ -16,9 +16,9 @@ from .task import FEWEST_TO_PUT_ASIDE, Task, prepare_task, usual_sequences, usua
 from ..cases.case import Case
 from ..networks.model import Model, load_model
 from ..cases.find import CaseList
-from mriseg.training.plan import (
-    choose_sequences, choose_split, choose_structures, found_cases, guess_told, refuse_left_out, sees_told, split_told,
-    subjects_told)
+from ..training.plan import (
+    choose_sequences, choose_split, choose_structures, guess_told, refuse_left_out, sees_told, split_told)
+from ..cases.subjects import found_cases, subjects_told
 from ..cases.split import Split, given_split
 from ..networks.weights import Origin, adapt_model, describe_origins
 

@@ -21,7 +21,7 @@ from ..device import Precision, default_device, default_precision
 from ..files import bind_folder, read_table, remove_unfinished, write_csv
 from ..folders import owned_folder
 from ..volumes.metrics import mean_score
-from ..training.plan import plural
+from ..cases.subjects import plural
 from ..training.run import read_run
 from ..training.loop import defined_dice, validate_case
 from ..training.settings import Settings
