@@ -21,6 +21,7 @@ from ..networks.model import Model
 from .evaluate import COMPARED, COLUMNS, LESION_ML, ScoreRow, healthy_line, notes, worst_first
 from ..volumes.metrics import summarise
 from ..page import html_picture, png_bytes, write_page
+from ..prediction.baselines import BASELINES
 from ..prediction.predict import present_sequences
 from ..viewing.scene import written_scene
 from ..volumes.plot import blank_figure, plot_slice, grey_window
@@ -28,7 +29,7 @@ from ..viewing.slices import ERROR_COLOURS, STRUCTURE_COLOURS, TRUTH_COLOUR, Sce
 from ..volumes.volume import Volume, bounding_box, reorient
 
 # %% ../../nbs/evaluation/71_score_sheet.ipynb #18981c3f
-ANSWERS = {'dice': 'model', 'flair_threshold_dice': 'FLAIR threshold', 'empty_dice': 'empty mask'}
+ANSWERS = {'dice': 'model'} | {one.column: one.name for one in reversed(BASELINES) if one.column}
 
 def _plot_answer(
     axis:Axes,
