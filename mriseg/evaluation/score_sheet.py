@@ -44,7 +44,7 @@ def _plot_answer(
 def plot_scores(
     rows:Sequence[ScoreRow], # of one structure
 ) -> Figure:
-    "Dice of every case that has the structure, for the model and the trivial answers, with medians."
+    "Dice of every case that has the structure, for the model and the baselines, with medians."
     there = [row for row in rows if row.truth_ml]
     figure, rng = blank_figure(7, 2.6), np.random.default_rng(0)
     axis = figure.subplots()
@@ -65,7 +65,7 @@ def worst_slice(predicted:np.ndarray, truth:np.ndarray) -> int: # of masks (I, J
     counted = wrong if wrong.any() else truth.sum(axis=(0, 1))
     return int(counted.argmax())
 
-def _around_head(volumes:Sequence[Volume]) -> list[Volume]: # as RAS, for drawing only: the affine stays
+def _around_head(volumes:Sequence[Volume]) -> list[Volume]: # as RAS, for plotting only: the affine stays
     "Cut the air left, right, before and behind away from volumes on one grid."
     upright = [reorient(volume) for volume in volumes]
     seen = np.any([volume.array != 0 for volume in upright], axis=0)
@@ -125,7 +125,7 @@ def _row_parts(
     "The worst slice of a case as a picture, and the case to be turned through from there."
     scene = _scored_scene(row, case, model, masks)
     missed = ', missed' if row.missed else ''
-    told = f'{row.case}: Dice {row.dice:.3f}, {row.truth_ml:.1f} mL there, {row.predicted_ml:.1f} mL marked{missed}'
+    told = f'{row.case}: Dice {row.dice:.3f}, {row.truth_ml:.1f} mL there, {row.predicted_ml:.1f} mL predicted{missed}'
     predicted, truth = scene.prediction[row.structure], scene.truth[row.structure]
     k = worst_slice(reorient(predicted).array > 0, reorient(truth).array > 0)
     picture = png_bytes(plot_errors(scene.loaded.grid, truth, predicted))
@@ -133,7 +133,7 @@ def _row_parts(
     return [html_picture(picture, told), slices]
 
 # %% ../../nbs/evaluation/71_score_sheet.ipynb #8f1f5974
-FEWEST_VOXELS = 20 # of a bin that is drawn
+FEWEST_VOXELS = 20 # of a bin that is plotted
 
 def plot_calibration(
     rows:Sequence[ScoreRow], # of one structure
