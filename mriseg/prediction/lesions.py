@@ -43,7 +43,7 @@ def midline(loaded:LoadedCase) -> float: # voxels from the left end of the grid,
 # %% ../../nbs/prediction/44_lesions.ipynb #e02b7063
 @dataclass(frozen=True)
 class Lesion:
-    "One connected piece of a mask."
+    "One connected component of a mask."
     number: int # from 1, largest first
     volume_ml: float
     centroid_mm: tuple[float, float, float] # towards right, front and top, in the coordinates of the file
@@ -61,12 +61,12 @@ def _side(mm:float) -> str: # mm to the right of the middle
 
 # %% ../../nbs/prediction/44_lesions.ipynb #91c7fa38
 def _extents(
-    voxels:Sequence[np.ndarray], # of all pieces, along I, J and K
-    number:np.ndarray, # of the piece that each voxel belongs to
-    numbers:np.ndarray, # of the pieces
+    voxels:Sequence[np.ndarray], # of all components, along I, J and K
+    number:np.ndarray, # of the component that each voxel belongs to
+    numbers:np.ndarray, # of the components
     mask:Volume,
-) -> np.ndarray: # (pieces, 3) mm, from left to right, back to front and bottom to top
-    "How large the box around each piece is."
+) -> np.ndarray: # (components, 3) mm, from left to right, back to front and bottom to top
+    "How large the box around each component is."
     own = []
     for along, mm in zip(voxels, mask.spacing):
         first, last = ndimage.minimum(along, number, numbers), ndimage.maximum(along, number, numbers)
@@ -75,11 +75,11 @@ def _extents(
 
 def _certainty(
     probability:Volume|None,
-    voxels:Sequence[np.ndarray], # of all pieces, along I, J and K
-    number:np.ndarray, # of the piece that each voxel belongs to
-    numbers:np.ndarray, # of the pieces
-) -> Sequence[np.ndarray]: # (2, pieces)
-    "Mean and highest probability of each piece; NaN if there is none."
+    voxels:Sequence[np.ndarray], # of all components, along I, J and K
+    number:np.ndarray, # of the component that each voxel belongs to
+    numbers:np.ndarray, # of the components
+) -> Sequence[np.ndarray]: # (2, components)
+    "Mean and highest probability of each component; NaN if there is none."
     if probability is None:
         return np.full((2, len(numbers)), np.nan)
     values = probability.array[tuple(voxels)]
@@ -91,17 +91,17 @@ def find_lesions(
     probability:Volume|None=None, # on the same grid
     *,
     middle:float|None=None, # see `midline`
-    minimum_ml:float=0., # smaller pieces are left out
+    minimum_ml:float=0., # smaller components are left out
 ) -> list[Lesion]: # largest first
-    "The separate pieces of a mask with volume, place, size, side and certainty."
+    "The connected components of a mask with volume, place, size, side and certainty."
     if probability and not same_grid(mask, probability):
         raise ValueError(f'the mask {mask} and the probability {probability} lie on different grids')
-    pieces, volumes = connected_components(mask, minimum_ml=minimum_ml)
+    components, volumes = connected_components(mask, minimum_ml=minimum_ml)
     if not len(volumes):
         return []
-    box, numbers = bounding_box(pieces > 0), np.arange(1, len(volumes) + 1)
-    voxels = tuple(along + part.start for along, part in zip(np.nonzero(pieces[box]), box)) # the few that count
-    number = pieces[voxels]
+    box, numbers = bounding_box(components > 0), np.arange(1, len(volumes) + 1)
+    voxels = tuple(along + part.start for along, part in zip(np.nonzero(components[box]), box)) # the few that count
+    number = components[voxels]
     centres = np.stack([ndimage.mean(along, number, numbers) for along in voxels], axis=1)
     extents = _extents(voxels, number, numbers, mask)
     certainty = _certainty(probability, voxels, number, numbers)
@@ -136,29 +136,29 @@ def _told_place(lesion:Lesion) -> str:
     return f"{side}at ({', '.join(str(round(mm)) for mm in lesion.centroid_mm)}) mm"
 
 def describe_lesions(lesions:Sequence[Lesion], name:str='lesion') -> str:
-    "One line that says how many pieces there are, how large, and where the largest lies."
+    "One line that says how many lesions there are, how large, and where the largest lies."
     if not lesions:
         return f'no {name}'
-    pieces = [lesion for lesion in lesions if lesion.volume_ml >= SPECK_ML]
+    large = [lesion for lesion in lesions if lesion.volume_ml >= SPECK_ML]
     specks = [lesion for lesion in lesions if not lesion.volume_ml >= SPECK_ML]
     few = sum(lesion.volume_ml for lesion in specks)
     small = f'{len(specks)} under {SPECK_ML} mL, {few:.2f} mL together'
-    if not pieces:
+    if not large:
         return f'{name}: {small}; the largest {_told_place(lesions[0])}'
-    volume = f'{sum(lesion.volume_ml for lesion in pieces):.1f} mL'
-    if len(pieces) > 1:
-        volume = f'{len(pieces)} pieces, {volume}; the largest {pieces[0].volume_ml:.1f} mL'
-    told = f'{name}: {volume}, {_told_place(pieces[0])}'
+    volume = f'{sum(lesion.volume_ml for lesion in large):.1f} mL'
+    if len(large) > 1:
+        volume = f'{len(large)} lesions, {volume}; the largest {large[0].volume_ml:.1f} mL'
+    told = f'{name}: {volume}, {_told_place(large[0])}'
     return f'{told}; and {small}' if specks else told
 
 # %% ../../nbs/prediction/44_lesions.ipynb #f802b737
 def _anchors(mask:Volume, lesions:Sequence[Lesion]) -> list[np.ndarray]: # voxels of the volume stored as RAS
     "The voxel of each lesion that lies nearest to its centroid."
     numbered, _ = connected_components(mask) # the largest first, as `find_lesions` numbers them
-    pieces, found = reorient(Volume(numbered, mask.affine)), []
+    components, found = reorient(Volume(numbered, mask.affine)), []
     for lesion in lesions:
-        voxels = np.argwhere(pieces.array == lesion.number)
-        distances = np.linalg.norm((voxels - pieces.to_voxels(lesion.centroid_mm))*pieces.spacing, axis=1)
+        voxels = np.argwhere(components.array == lesion.number)
+        distances = np.linalg.norm((voxels - components.to_voxels(lesion.centroid_mm))*components.spacing, axis=1)
         found.append(voxels[distances.argmin()])
     return found
 
@@ -197,8 +197,8 @@ def plot_lesions(
     "The largest lesions, outlined and numbered, each in the axial slice through its middle; or the middle slice."
     upright, window = reorient(volume), grey_window(volume.array)
     large = [lesion for lesion in lesions if lesion.volume_ml >= SPECK_ML]
-    drawn = (large or lesions)[:MOST_PLOTTED] # specks only where there is nothing else
-    places = list(zip(drawn, _anchors(mask, drawn)))
+    plotted = (large or lesions)[:MOST_PLOTTED] # specks only where there is nothing else
+    places = list(zip(plotted, _anchors(mask, plotted)))
     slices = {int(place[2]): lesion for lesion, place in reversed(places)} or {upright.shape[2]//2: None}
     figure = blank_figure(max(2.6*len(slices), 6), 3.6)
     axes = figure.subplots(1, len(slices), squeeze=False)[0]
