@@ -171,7 +171,8 @@ def augment(
     images, moved = warp(images, torch.cat([masks, head], dim=1), sampled.geometry)
     masks, head = moved.split([masks.shape[1], 1], dim=1)
     images = thick_slices(blur(images, sampled.sigma), sampled.thickness)
-    images = adjust_contrast(adjust_gamma(bias_field(images, sampled.log_gain), sampled.gamma), sampled.gain, sampled.offset)
+    images = adjust_gamma(bias_field(images, sampled.log_gain), sampled.gamma)
+    images = adjust_contrast(images, sampled.gain, sampled.offset)
     images = add_noise(images, sampled.noise, sampled.noise_seed)*head
     images = drop_sequences(images, sampled.kept & present)
     return images.contiguous(memory_format=layout), masks.contiguous()
