@@ -53,7 +53,7 @@ def _put_in_place(written:Path, path:Path) -> None:
 # %% ../nbs/00_files.ipynb #b3310106
 @contextmanager
 def atomic_write(
-    path:Path, # where the file or folder shall be in the end; its parents are made
+    path:Path, # where the file or folder is in the end; its parents are made
     *,
     flush:bool=True, # wait until it is on the disk; not needed where a checksum would tell of a power cut
 ): # yields the path to write to in the meantime

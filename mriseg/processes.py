@@ -103,8 +103,8 @@ def joined_processes() -> Iterator[Processes]:
     dist.init_process_group(backend, timeout=PATIENCE)
     processes = Processes(dist.get_rank(), count)
     try:
-        with open(os.devnull, 'w') as nowhere:
-            with redirect_stdout(sys.stdout if processes.first else nowhere):
+        with open(os.devnull, 'w') as nothing:
+            with redirect_stdout(sys.stdout if processes.first else nothing):
                 yield processes
         processes.gather('done') # nobody leaves while another still needs it
     finally:

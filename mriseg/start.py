@@ -35,7 +35,7 @@ LEAVES = dict(
     browse='what it writes is written at the end, so the same command begins anew',
     transfer='finished trainings are kept, and the same command goes on from there',
     audit='nothing was written',
-    demo='finished parts are kept, and the same command goes on from there',
+    demo='finished steps are kept, and the same command goes on from there',
 )
 
 def what_is_left(

@@ -25,8 +25,9 @@ from ..page import html_picture, png_bytes, write_page
 from ..prediction.baselines import BASELINES
 from ..prediction.predict import present_sequences
 from ..viewing.scene import written_scene
+from ..volumes.plot import ERROR_COLOURS, STRUCTURE_COLOURS, TRUTH_COLOUR
 from ..volumes.plot import blank_figure, plot_slice, grey_window
-from ..viewing.slices import ERROR_COLOURS, STRUCTURE_COLOURS, TRUTH_COLOUR, Scene, folded_scene
+from ..viewing.slices import Scene, folded_scene
 from ..volumes.volume import Volume, bounding_box, reorient
 
 # %% ../../nbs/evaluation/71_score_sheet.ipynb #18981c3f

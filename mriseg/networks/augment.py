@@ -19,7 +19,7 @@ def affine_map(
     shift:Tensor, # (B, 2) share of the sides H and W
     side:Tensor, # (B,) -1 exchanges left and right, 1 doesn't
 ) -> Tensor: # (B, 2, 3) from places in the new picture to places in the old one, as `affine_grid` takes it
-    "The map that shifts a head, mirrors it, and then turns and scales it."
+    "The map that shifts a head, flips it, and then turns and scales it."
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=-1).view(-1, 2, 2)
     turn = turn/scale.view(-1, 1, 1)
     turn[:, 1] *= side[:, None] # PyTorch's second coordinate runs along H, from left to right in the patient
@@ -92,7 +92,7 @@ def bias_field(
         return F.interpolate(single, (size, BIAS_GRID), mode='bicubic', align_corners=True)
     height, width = images.shape[2:]
     field = (curves(height) @ log_gain.to(images.device) @ curves(width).mT).exp()
-    return torch.addcmul(RAW_MEAN*(field - 1), images, field) # (images + RAW_MEAN)*field - RAW_MEAN in one pass
+    return torch.addcmul(RAW_MEAN*(field - 1), images, field) # (images + RAW_MEAN)*field - RAW_MEAN at once
 
 # %% ../../nbs/networks/32_augment.ipynb #b77f091c
 GAMMA_RANGE = 0.3 # of the logarithm: exponents from 0.74 to 1.35
@@ -121,13 +121,13 @@ NOISE_RANGE = 0.2 # standard deviations of the head
 
 def add_noise(
     images:Tensor, # (B, C, H, W)
-    noise:Tensor, # (B, 1, 1, 1) standard deviation of the grain; 0 adds none
+    noise:Tensor, # (B, 1, 1, 1) standard deviation of the noise; 0 adds none
     seed:int,
 ) -> Tensor: # (B, C, H, W)
-    "Add normally distributed grain, the same for the same seed."
+    "Add normally distributed noise, the same for the same seed."
     generator = torch.Generator(images.device).manual_seed(seed)
-    grain = torch.randn(images.shape, generator=generator, device=images.device)
-    return torch.addcmul(images, grain, noise.to(images.device)) # images + grain*noise
+    normal = torch.randn(images.shape, generator=generator, device=images.device)
+    return torch.addcmul(images, normal, noise.to(images.device)) # images + normal*noise
 
 # %% ../../nbs/networks/32_augment.ipynb #01247905
 DROP_SHARE = 0.05 # of the sequences

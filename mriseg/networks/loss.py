@@ -65,7 +65,7 @@ def segmentation_loss(
 LARGEST_POS_WEIGHT = 25. # that of the original MRISeg
 
 def balancing_weight(
-    share:Tensor, # (S,) share of voxels, in the batches as drawn, that belong to each structure
+    share:Tensor, # (S,) share of voxels, in the batches as sampled, that belong to each structure
 ) -> Tensor: # (S,) positive weight, from 1 to 25
     "A positive weight from the data: the square root of background over structure."
     share = torch.as_tensor(share, dtype=torch.float32)
@@ -84,18 +84,18 @@ def _in_double(*tensors:Tensor) -> list[Tensor]: # or what can become one
 
 def mask_loss(
     share:Tensor, # (S,) share of voxels that belong to each structure
-    marked:Tensor, # (S,) share of voxels that are marked
+    predicted:Tensor, # (S,) share of voxels that are predicted
     hit:Tensor, # (S,) share of voxels that are both
     pos_weight:Tensor, # (S,)
 ) -> float:
     "The loss of a mask of yes and no, each voxel with 99 % conviction."
-    share, marked, hit, pos_weight = _in_double(share, marked, hit, pos_weight)
+    share, predicted, hit, pos_weight = _in_double(share, predicted, hit, pos_weight)
     sure, unsure = -math.log(CONVICTION), -math.log(1 - CONVICTION)
-    missed, false = share - hit, marked - hit
-    right = 1 - share - marked + hit
+    missed, false = share - hit, predicted - hit
+    right = 1 - share - predicted + hit
     entropy = pos_weight*(hit*sure + missed*unsure) + false*unsure + right*sure
     overlap = CONVICTION*hit + (1 - CONVICTION)*missed
-    size = CONVICTION*marked + (1 - CONVICTION)*(1 - marked) + share
+    size = CONVICTION*predicted + (1 - CONVICTION)*(1 - predicted) + share
     return (entropy + 1 - 2*overlap/size).mean().item()
 
 # %% ../../nbs/networks/31_loss.ipynb #8f53e1a0

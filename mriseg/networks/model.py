@@ -101,7 +101,7 @@ def _refuse_numbers(
         if len(spacing) != 2 or not all(0 < mm < 1000 for mm in spacing):
             raise ValueError(f'the spacing is two lengths in mm, but it is {spacing}')
     if not 0 <= minimum_ml < 1e6:
-        told = f'the smallest volume of a piece is a number of millilitres, but it is {minimum_ml}'
+        told = f'the minimum volume of a connected component is a number of millilitres, but it is {minimum_ml}'
         raise ValueError(told)
 
 # %% ../../nbs/networks/34_model.ipynb #33678b76
@@ -115,9 +115,9 @@ class Model:
     structures: Mapping[str, tuple[int, ...]] # one per output channel; the label values that made it up in training
     threshold: float = 0.5 # probability from which a voxel belongs to a structure
     spacing: tuple[float, float]|None = None # mm between voxels along H and W in training; `None` if it was never trained
-    any_sequences: bool = False # whether it was trained to do with an arbitrary part of its sequences
-    keep_largest: bool = False # of each structure only the largest piece is kept in a mask
-    minimum_ml: float = 0. # smaller pieces are left out of a mask
+    any_sequences: bool = False # whether it was trained to do with an arbitrary subset of its sequences
+    keep_largest: bool = False # of each structure only the largest component is kept in a mask
+    minimum_ml: float = 0. # smaller components are left out of a mask
     facts: Mapping[str, Any] = field(default_factory=dict) # where it comes from: cases, scores, versions
 
     def __post_init__(self) -> None:
@@ -312,12 +312,12 @@ class TrainingState:
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler # of the loss, for float16
-    loss: Tensor # scalar on the device: losses of the pass that is under way, added up
-    history: list[dict] # one entry per pass that is finished
+    loss: Tensor # scalar on the device: losses of the epoch that is under way, added up
+    history: list[dict] # one entry per epoch that is finished
     steps: int = 0 # all of them
-    done: int = 0 # steps of the pass that is under way
+    done: int = 0 # steps of the epoch that is under way
     seconds: float = 0. # used so far, over all sittings
-    training: float = 0. # seconds of the pass under way, its validation not counted
+    training: float = 0. # seconds of the epoch under way, its validation not counted
     waiting: float = 0. # seconds of these that were spent waiting for data
 
     def save(self, path:Path) -> None:

@@ -136,10 +136,10 @@ class SegNet(nn.Module):
 
     def _check(self, images:Tensor) -> None:
         "Refuse images of another shape than this network takes."
-        channels, smallest = self.config.input_channels, 2**len(self.encoder)
-        if images.ndim != 4 or images.shape[1] != channels or min(images.shape[2:]) < smallest:
+        channels, least = self.config.input_channels, 2**len(self.encoder)
+        if images.ndim != 4 or images.shape[1] != channels or min(images.shape[2:]) < least:
             told = (f'this network takes images (B, {channels}, H, W) with one channel per sequence '
-                    f'and sides of at least {smallest}, but was given {tuple(images.shape)}')
+                    f'and sides of at least {least}, but was given {tuple(images.shape)}')
             raise ValueError(told)
 
     def forward(self, images:Tensor) -> Tensor:
@@ -174,11 +174,11 @@ class StageCost:
     gflop: float # billions of multiplications and additions, forward
 
 def _named_stages(network:SegNet) -> dict[str, nn.Module]: # 'encoder.0', …, 'decoder.0', …, 'head'
-    "The stages of a network in the order in which images pass them."
+    "The stages of a network in the order in which images go through them."
     stages = {}
-    for part in ('encoder', 'decoder'):
-        for n, stage in enumerate(getattr(network, part)):
-            stages[f'{part}.{n}'] = stage
+    for half in ('encoder', 'decoder'):
+        for n, stage in enumerate(getattr(network, half)):
+            stages[f'{half}.{n}'] = stage
     return stages | dict(head=network.head)
 
 # %% ../../nbs/networks/30_segnet.ipynb #5e7f12b9

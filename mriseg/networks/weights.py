@@ -180,13 +180,13 @@ def initialise_from_vgg16(
     network:SegNet, # of preset paper, with any number of sequences and structures; changed in place
     weights:Mapping[str, Tensor], # of `vgg16_bn`, see `read_vgg16_bn`
 ) -> list[Origin]: # of every tensor with weights or statistics
-    "Start the encoder of a network from VGG16, and say where each tensor comes from."
+    "Initialise the encoder of a network from VGG16, and say where each tensor comes from."
     config = network.config
     if (config.widths, config.depths, config.kernel_size) != (VGG16_WIDTHS, VGG16_DEPTHS, 3):
         fit = f'widths {VGG16_WIDTHS}, depths {VGG16_DEPTHS}, kernel size 3'
         ours = f'widths {config.widths}, depths {config.depths}, kernel size {config.kernel_size}'
         told = f'the weights of VGG16 fit the preset paper ({fit}), but this network has {ours}'
-        raise ValueError(f"{told}; use preset='paper', or train from the beginning")
+        raise ValueError(f"{told}; use preset='paper', or train from scratch")
     refuse_other_weights(weights)
     fitted = _fitted(network, weights)
     loaded = {name: tensor for name, (tensor, _) in fitted.items()}

@@ -51,7 +51,7 @@ class SliceDataset(Dataset):
     "All axial slices of cached cases, as images (B, C, H, W) and masks (B, S, H, W) of one size."
     def __init__(self,
         cases:Sequence[CachedCase],
-        size:tuple[int, int]|None=None, # (H, W); `None` takes the smallest that suits all cases
+        size:tuple[int, int]|None=None, # (H, W); `None` takes the least that suits all cases
     ):
         self.cases = list(cases)
         _refuse_mixed(self.cases)
@@ -95,7 +95,7 @@ class SliceDataset(Dataset):
 def sampled_slices(
     present:np.ndarray, # (slices, S) yes/no: which slice holds which structure
 ) -> int:
-    "How many slices a pass draws: all that hold a structure, and at most as many without."
+    "How many slices an epoch takes: all that hold a structure, and at most as many without."
     return int(min(2*present.any(axis=1).sum(), len(present)))
 
 def _evenly(first:np.ndarray, second:np.ndarray) -> np.ndarray:
@@ -109,9 +109,9 @@ def balanced_batches(
     batch_size:int,
     *,
     seed:int=0,
-    epoch:int=0, # another pass, another draw
-) -> list[list[int]]: # slice numbers, batch by batch; what doesn't fill a batch waits for the next pass
-    "Plan a pass in which about half of each batch holds a structure and no slice comes twice."
+    epoch:int=0, # another epoch, another sample
+) -> list[list[int]]: # slice numbers, batch by batch; what doesn't fill a batch waits for the next epoch
+    "Plan an epoch in which about half of each batch holds a structure and no slice comes twice."
     rng = np.random.default_rng([seed, epoch])
     holds = present.any(axis=1)
     with_it = rng.permutation(np.flatnonzero(holds))
@@ -123,14 +123,14 @@ def balanced_batches(
     mixed = _evenly(with_it, without[:pairs])
     full = len(mixed)//batch_size*batch_size
     if not full:
-        told = f'a pass has {len(mixed)} slices, too few for a batch of {batch_size}'
+        told = f'an epoch has {len(mixed)} slices, too few for a batch of {batch_size}'
         raise ValueError(f'{told}; use a smaller batch size')
     return mixed[:full].reshape(-1, batch_size).tolist()
 
 # %% ../../nbs/training/60_dataset.ipynb #af248041
 def load_batches(
     slices:SliceDataset,
-    plan:list[list[int]], # slice numbers, batch by batch; may be changed in place between two passes
+    plan:list[list[int]], # slice numbers, batch by batch; may be changed in place between two epochs
     *,
     workers:int=0, # processes that read ahead; 0 reads in this one
 ) -> DataLoader: # yields images (B, C, H, W) and masks (B, S, H, W), in the order of the plan

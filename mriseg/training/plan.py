@@ -83,8 +83,8 @@ def choose_split(
     return split_cases(cases, valid, seed=seed)
 
 def split_told(split:Split) -> str:
-    "How many cases there are to learn from, and which are held out."
-    counted = f"{plural(len(split.train), 'case')} to learn from, {len(split.valid)} held out"
+    "How many training cases there are, and which are held out."
+    counted = f"{plural(len(split.train), 'training case')}, {len(split.valid)} held out"
     aside = ', '.join(case.case_id for case in split.valid)
     return f'{counted}: {aside}' if aside else counted
 
@@ -144,7 +144,7 @@ def guess_told(there:set[int], structures:Mapping[str, Sequence[int]]) -> str: #
 def cached_cases(
     plan:Plan,
     cache:Path, # folder
-) -> tuple[SliceDataset, list[CachedCase]]: # to learn from, and held out
+) -> tuple[SliceDataset, list[CachedCase]]: # training, and held out
     "The cases of a plan, decoded, or as they lie in a cache."
     cached = build_cache([*plan.split.train, *plan.split.valid], plan.sequences, plan.structures, cache)
     if not plan.structures_given:
@@ -235,7 +235,7 @@ class Training:
 
     @cached_property
     def cases(self) -> tuple[SliceDataset, list[CachedCase]]:
-        "The cases to learn from and those held out; decoded when they are asked for, by one process for all."
+        "The training cases and those held out; decoded when they are asked for, by one process for all."
         with current_processes().in_turn():
             return cached_cases(self.plan, self.cache)
 
@@ -270,7 +270,7 @@ def train(
     plan:Plan,
     out:Path, # folder of the run: a new one, or that of the same run, which then goes on
     *,
-    minutes:float|None=None, # time for all of it; else as many passes as the settings say
+    minutes:float|None=None, # time for all of it; else as many epochs as the settings say
     settings:Settings=Settings(),
     encoder:str|None=None, # see `new_model`
     cache:Path|None=None, # where decoded cases are kept; None: mriseg_cache beside the run

@@ -42,7 +42,7 @@ def _guessed_split(cases:Sequence[Case], seed:int) -> Guess:
     split = usual_split(cases, seed=seed)
     if split.valid:
         return Guess(split, 'a fifth of the subjects')
-    return Guess(split, f'nobody, since that takes {FEWEST_TO_PUT_ASIDE} cases; judged by leaving subjects out in turn')
+    return Guess(split, f'nobody, since that takes {FEWEST_TO_PUT_ASIDE} cases; scored by leaving subjects out in turn')
 
 def _guessed_sequences(base:Model, split:Split) -> Guess:
     "Those of the base that every case has, or whatever every case has."
@@ -58,7 +58,7 @@ _OPEN = dict(sequences='what it sees', structures='what it finds', split='who is
 class TransferPlan:
     "What a base is to learn, and from which cases."
     base: Model
-    cases: CaseList # all that can be learned from or held out
+    cases: CaseList # all that can be training cases or held out
     split: Split
     sequences: tuple[str, ...] # in the order of the channels
     structures: Mapping[str, tuple[int, ...]] # label values by name
@@ -99,7 +99,7 @@ def _usable_cases(cases:CaseList, data:Path|str|Sequence[Case]) -> CaseList:
     usable = CaseList(case for case in cases if case.label and case.part != 'test')
     if not usable:
         none = f'no case in {data}' if isinstance(data, (str, Path)) else f'none of the {len(cases)} cases'
-        told = f'{none} has a label to learn from; add files named like CASE_seg.nii.gz'
+        told = f'{none} has a label to train with; add files named like CASE_seg.nii.gz'
         raise ValueError(told)
     return usable
 

@@ -37,7 +37,7 @@ def read_affine(header:nib.Nifti1Header) -> np.ndarray: # (4, 4)
     if not code:
         told = 'does not say how it lies in the patient (sform and qform codes are 0), so left and right are unknown'
         advice = ('export it again with its orientation, '
-                  'or if it is a label drawn on another image, save it with the affine of that')
+                  'or if it is a label annotated on another image, save it with the affine of that')
         raise ValueError(f'{told}; {advice}')
     if not 1 <= code <= 5:
         told = f'its {name} code is {code}, but there are only 1 to 5'
@@ -80,7 +80,7 @@ class Forms:
     qform_code: int # 1 to 5; 0 where it isn't filled in
     quaternion: tuple[float, ...] # quatern_b, quatern_c and quatern_d
     offset: tuple[float, ...] # mm: qoffset_x, qoffset_y and qoffset_z
-    pixdim: tuple[float, ...] # 1 or -1 for the mirror sign of the qform, and mm along I, J and K
+    pixdim: tuple[float, ...] # qfac, which is 1 or -1, and mm along I, J and K
 
     def into(self, header:nib.Nifti1Header) -> None:
         "Write both into another header."

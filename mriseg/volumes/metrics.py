@@ -77,21 +77,21 @@ class Detection:
     "How a mask does, counted in lesions."
     found: int # true lesions that the prediction touches
     missed: int # true lesions that it doesn't touch
-    false: int # predicted pieces that touch no true lesion
+    false: int # predicted components that touch no true lesion
 
 def detect_lesions(
     predicted:Volume, # yes/no
     truth:Volume, # yes/no, on the same grid
     *,
-    minimum_ml:float=0., # smaller pieces of either aren't counted, though they may find or be right
+    minimum_ml:float=0., # smaller components of either aren't counted, though they may find or be right
 ) -> Detection:
     "Count true lesions that were found or missed, and predicted ones that aren't there."
     if not same_grid(predicted, truth):
         told = f'the prediction {predicted} and the truth {truth} lie on different grids'
         raise ValueError(f'{told}, so their voxels cannot be compared')
-    def touched(mask:Volume, other:Volume) -> tuple[int, int]: # pieces that the other touches, and the rest
-        pieces, volumes = connected_components(mask, minimum_ml=minimum_ml)
-        touching = np.count_nonzero(np.unique(pieces[other.array > 0]))
+    def touched(mask:Volume, other:Volume) -> tuple[int, int]: # components that the other touches, and the rest
+        components, volumes = connected_components(mask, minimum_ml=minimum_ml)
+        touching = np.count_nonzero(np.unique(components[other.array > 0]))
         return int(touching), len(volumes) - int(touching)
     found, missed = touched(truth, predicted)
     _, false = touched(predicted, truth)
@@ -107,12 +107,12 @@ class Scores:
     hd95_mm: float # 95th percentile of the distance between the surfaces
     assd_mm: float # mean distance between the surfaces
     penalised_hd95_mm: float # HD95; the diagonal of the volume where one mask is empty, 0 where both are
-    predicted_ml: float # volume that was marked
+    predicted_ml: float # predicted volume
     truth_ml: float # volume of the structure
-    volume_error_ml: float # marked minus true
+    volume_error_ml: float # predicted minus true
     lesions_found: int # true lesions that the prediction touches
     lesions_missed: int
-    lesions_false: int # predicted pieces that touch no true lesion
+    lesions_false: int # predicted components that touch no true lesion
 
 def _penalised(
     hd95:float, # mm
@@ -133,7 +133,7 @@ def score_masks(
     predicted:Volume, # yes/no
     truth:Volume, # yes/no, on the same grid
     *,
-    minimum_ml:float=0., # smaller pieces are not counted as lesions
+    minimum_ml:float=0., # smaller components are not counted as lesions
 ) -> Scores:
     "Score a predicted mask against the true one."
     lesions = detect_lesions(predicted, truth, minimum_ml=minimum_ml)
@@ -162,7 +162,7 @@ def slicewise_dice(
     truth:np.ndarray, # (I, J, K) yes/no
     *,
     axis:int=2, # that the slices are cut along
-) -> float: # mean over slices in which anything was marked or true; NaN if there are none
+) -> float: # mean over slices in which anything was predicted or true; NaN if there are none
     "Dice of each slice for itself, and the mean of them: not the Dice of the case."
     both = zip(*(np.moveaxis(mask, axis, 0) for mask in _yes_no(predicted, truth)))
     dices = [overlap_scores(marked, there)[0] for marked, there in both]
@@ -176,12 +176,12 @@ def pooled_dice(
 ) -> float: # NaN if all are empty
     "Dice over the voxels of all cases together: not the mean Dice of the cases."
     right = 0
-    marked_or_there = 0
+    found_or_there = 0
     for predicted, truth in pairs:
         marked, there = _yes_no(predicted, truth)
         right += int((marked & there).sum())
-        marked_or_there += int(marked.sum()) + int(there.sum())
-    return _ratio(2*right, marked_or_there)
+        found_or_there += int(marked.sum()) + int(there.sum())
+    return _ratio(2*right, found_or_there)
 
 # %% ../../nbs/volumes/15_metrics.ipynb #c0f6be79
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def _smooth_noise(
     "Random hills and valleys about `scale` mm across, of mean 0 and standard deviation 1, the same at every sampling."
     counts = np.ceil(FIELD_OF_VIEW/scale).astype(int) + 3
     noise = rng.standard_normal(counts).astype(np.float32)
-    for n, view in zip(shape, FIELD_OF_VIEW): # each pass spreads the first axis and puts it last
+    for n, view in zip(shape, FIELD_OF_VIEW): # each round spreads the first axis and puts it last
         knots = (np.arange(noise.shape[0]) - 1)*scale
         places = (np.arange(n) + 0.5)*(view/n)
         nearness = np.exp(-2*(places[:, None]/scale - knots/scale)**2)
@@ -49,8 +49,8 @@ def _ellipsoid(
     axes:tuple[float, float, float], # half axes in mm
 ) -> np.ndarray: # (I, J, K)
     "Squared distance from the centre in units of the half axes: below 1 is inside. Both sides of the head alike."
-    mirrored = np.stack([np.abs(places[0]), places[1], places[2]])
-    return sum(((p - c)/a)**2 for p, c, a in zip(mirrored, centre, axes))
+    symmetric = np.stack([np.abs(places[0]), places[1], places[2]])
+    return sum(((p - c)/a)**2 for p, c, a in zip(symmetric, centre, axes))
 
 def _brain(
     places:np.ndarray, # (3, I, J, K) mm
@@ -90,8 +90,8 @@ _VENTRICLES = (
 def _anatomy(rng:np.random.Generator, shape:tuple[int, int, int]) -> np.ndarray: # (I, J, K), one of the four tissues
     "The tissue of each voxel of a head, a bit different for everybody."
     size = rng.uniform(0.92, 1.04, 3)
-    bend = 2*np.stack([_smooth_noise(rng, shape, 60) for _ in range(3)])
-    places = _places(shape)/size[:, None, None, None].astype(np.float32) + bend
+    warp = 2*np.stack([_smooth_noise(rng, shape, 60) for _ in range(3)])
+    places = _places(shape)/size[:, None, None, None].astype(np.float32) + warp
     folds = np.abs(_smooth_noise(rng, shape, 13))
     tissue = _brain(places, folds)
     for centre, axes in _NUCLEI:
@@ -165,7 +165,7 @@ def make_phantom(
     seed:int=0,
     shape:tuple[int, int, int]=(64, 80, 48), # voxels along I, J and K; the field of view stays 160×192×160 mm
     *,
-    lesions:int|None=None, # how many; `None` draws 0 to 3
+    lesions:int|None=None, # how many; `None` samples 0 to 3
 ) -> LoadedCase:
     "Make one phantom in memory; the same arguments always give the same bytes."
     if min(shape) < 8:
@@ -175,9 +175,9 @@ def make_phantom(
     affine = np.diag([*FIELD_OF_VIEW/shape, 1.])
     affine[:3, 3] = _places(shape)[:, 0, 0, 0]
     tissue = _anatomy(rng, shape)
-    drawn = int(rng.choice(4, p=[0.15, 0.45, 0.25, 0.15]))
+    sampled = int(rng.choice(4, p=[0.15, 0.45, 0.25, 0.15]))
     fields, labels = [], []
-    for _ in range(drawn if lesions is None else lesions):
+    for _ in range(sampled if lesions is None else lesions):
         field, label = _lesion(rng, tissue)
         fields.append(field)
         labels.append(label)

@@ -81,7 +81,7 @@ def corner_distance(
     apart = corners_in_mm(shape, one) - corners_in_mm(shape, other)
     return float(np.linalg.norm(apart, axis=1).max())
 
-SAME_GRID = 0.1 # of the smallest spacing: less than anybody could draw
+SAME_GRID = 0.1 # of the smallest spacing: less than anybody could annotate
 ROUNDING = 0.01 # of the smallest spacing: what the digits of a header may do
 
 def same_grid(
@@ -102,7 +102,7 @@ def _stored(
 
 def reorient(
     volume:Volume,
-    orientation:str='RAS', # where I, J and K shall lead, as in `Volume.orientation`
+    orientation:str='RAS', # where I, J and K lead in the result, as in `Volume.orientation`
 ) -> Volume: # the same values at the same places in mm
     "Swap and flip the stored axes until they lead to `orientation`."
     return _stored(volume, ornt_transform(io_orientation(volume.affine), axcodes2ornt(orientation)))
