@@ -56,7 +56,7 @@ def test_a_folder_without_cases(tmp_path):
     for command in ('check', 'train'):
         out = ['--out', tmp_path/'run'] if 'train' in command else []
         refused(call(command, tmp_path/'empty', *out), 'no cases in', tmp_path/'empty')
-    refused(call('check', tmp_path/'empty'), 'there is no folder')
+    refused(call('check', tmp_path/'nowhere'), 'there is no folder')
     assert not (tmp_path/'run').exists()
 
 @pytest.mark.parametrize('lost', ['flair', 'seg'])

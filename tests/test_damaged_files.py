@@ -430,7 +430,7 @@ class Maker:
     def no_file(self):
         makers = {
             'a folder': Path.mkdir,
-            'a link to nowhere': lambda path: path.symlink_to('empty'),
+            'a link to nowhere': lambda path: path.symlink_to('nowhere'),
             'a pipe that nobody writes to': os.mkfifo,
             'nothing': lambda path: None,
         }
