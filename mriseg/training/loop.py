@@ -538,6 +538,7 @@ def _refuse_unfit(run:_Run, examined:bool) -> None:
     if twice:
         told = f'there are several cases called {twice[0]}; give each its own id'
         raise ValueError(told)
+    sampled_share(slices) # refuses a structure that no training case has
     if examined and not any(voxels for case in valid for voxels in case.voxels):
         names = ', '.join(case.case_id for case in valid) or 'there are none'
         given = f'none of the validation cases ({names}) holds any of the structures'
@@ -546,7 +547,6 @@ def _refuse_unfit(run:_Run, examined:bool) -> None:
     if size % count:
         told = f'a batch of {size} slices can not be shared by {count} processes; use a multiple of {count}'
         raise ValueError(told)
-    sampled_share(slices)
     balanced_batches(slices.present, size)
 
 # %% ../../nbs/training/63_loop.ipynb #ff795340
