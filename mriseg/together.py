@@ -7,7 +7,6 @@ __all__ = ['Data', 'check', 'predict', 'asked_cases', 'ScoreList', 'evaluate', '
 
 # %% ../nbs/92_together.ipynb #c3474010
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,18 +14,18 @@ import torch
 
 from .viewing.browser import SliceBrowser, folder_scenes, model_scenes
 from .cases.case import Case, as_fault
-from .networks.model import Model, load_model
+from .networks.model import Model, as_model
 from .evaluation.evaluate import (
     ScoreRow, WrittenMasks, refuse_subsets, score_subsets, score_table, write_scores)
 from .evaluation.folder import score_cases
 from .files import bind_folder
-from .folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded
+from .folders import keep_record, refuse_edited, refuse_unrecorded
 from .cases.check import WHOLE_SET, Report, check_cases
 from .cases.split import select_cases
 from .cases.subjects import found_cases
 from .training.plan import choose_sequences, choose_structures
 from .cases.preprocess import check_label_values
-from .processes import current_processes, own_device
+from .processes import current_processes, own_device, owned_for_all
 from .evaluation.score_sheet import write_score_sheet
 from .prediction.folder import CaseReport, Extras, predict_cases, prediction_settings, write_summary
 
@@ -55,9 +54,6 @@ def check(
     return report
 
 # %% ../nbs/92_together.ipynb #bf291c01
-def _model(model:Model|Path|str) -> Model:
-    return model if isinstance(model, Model) else load_model(Path(model).expanduser())
-
 def predict(
     data:Data,
     model:Model|Path|str, # or the folder of a run
@@ -68,7 +64,7 @@ def predict(
     device:torch.device|str|None=None, # None: the best there is
 ) -> Iterator[CaseReport]: # in the order of the cases
     "Write a mask and a table of lesions for every case, on the case's own grid."
-    trained, cases, out, reports = _model(model), found_cases(data, pattern), Path(out).expanduser(), []
+    trained, cases, out, reports = as_model(model), found_cases(data, pattern), Path(out).expanduser(), []
     try:
         for report in predict_cases(trained, cases, out, extras=extras, device=device):
             reports.append(report)
@@ -143,10 +139,6 @@ def _bind_scores(
     refuse_unrecorded(out)
     keep_record(out)
     refuse_edited([*out.glob('scores_*.csv'), out/'scores.csv', out/'scores.html'])
-
-def _owned(out:Path): # a context
-    "Own a folder; one process does it for all that share the work."
-    return owned_folder(out, 'an evaluation') if current_processes().first else nullcontext()
 
 # %% ../nbs/92_together.ipynb #90281443
 @dataclass(frozen=True, eq=False)
@@ -224,9 +216,9 @@ def evaluate(
 ) -> ScoreList: # prints itself
     "Score labelled cases on whole volumes: as a model predicts them, or as masks say that are there already."
     _refuse_unclear(model, masks, out)
-    trained = None if model is None else _relabelled(_model(model), structures)
+    trained = None if model is None else _relabelled(as_model(model), structures)
     out, device = Path(out).expanduser(), own_device(device)
-    with _owned(out):
+    with owned_for_all(out, 'an evaluation'):
         chosen, answer = _labelled(data, cases, trained, pattern), trained
         if masks is not None:
             answer = WrittenMasks(Path(masks).expanduser(), choose_structures(chosen, structures))
@@ -248,9 +240,9 @@ def evaluate_subsets(
     device:torch.device|str|None=None, # None: the best there is
 ) -> dict[tuple[str, ...], list[ScoreRow]]: # by part of the sequences, see `subset_table`
     "Score a model with every part of its sequences."
-    trained = _relabelled(_model(model), structures)
+    trained = _relabelled(as_model(model), structures)
     out, device = Path(out).expanduser(), own_device(device)
-    with _owned(out):
+    with owned_for_all(out, 'an evaluation'):
         chosen = _labelled(data, cases, trained, pattern)
         refuse_subsets(trained, chosen)
         _bind_scores(out, trained, data, device, cases=cases, subsets=True)
@@ -270,7 +262,7 @@ def browse(
     device:torch.device|str|None=None, # None: the best there is
 ) -> SliceBrowser: # shows itself in a notebook
     "Look through cases slice by slice: image, prediction, truth, and where they differ."
-    trained, cases = _model(model), found_cases(data, pattern)
+    trained, cases = as_model(model), found_cases(data, pattern)
     if masks is not None:
         return SliceBrowser(folder_scenes(Path(masks).expanduser(), cases, trained.structures))
     return SliceBrowser(model_scenes(trained, cases, device=device, uncertainty=uncertainty))

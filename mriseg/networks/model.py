@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICKLES', 'FORMER_LENGTH', 'FORMAT', 'COPY', 'STATE_FACTS', 'save_tensors', 'load_tensors', 'Model', 'describe_model',
-           'weights_hash', 'save_model', 'find_model', 'load_model', 'optimizer_tensors', 'restore_optimizer',
-           'TrainingState']
+           'weights_hash', 'save_model', 'find_model', 'load_model', 'as_model', 'optimizer_tensors',
+           'restore_optimizer', 'TrainingState']
 
 # %% ../../nbs/networks/34_model.ipynb #eb500a16
 import hashlib
@@ -123,6 +123,11 @@ class Model:
     def __post_init__(self) -> None:
         _refuse_channels(self.network, self.sequences, self.structures)
         _refuse_numbers(self.threshold, self.spacing, self.minimum_ml)
+
+    @property
+    def flips(self) -> bool: # a model of an earlier layout says 'mirror'
+        "Whether left and right may be exchanged: its structures have no side."
+        return self.facts.get('flip', self.facts.get('mirror', True))
 
     def scans(self, part:str) -> set[str]: # fingerprints
         "The scans of a part ('train' or 'valid') of its own training, and of that of the base it came from."
@@ -282,6 +287,11 @@ def load_model(path:Path) -> Model: # on the CPU, ready for prediction
         raise ValueError(f'{told}; take an earlier model of that run')
     model.network.eval()
     return model
+
+# %% ../../nbs/networks/34_model.ipynb #3ce7195e
+def as_model(model:Model|Path|str) -> Model: # a model, or where it lies, see `load_model`
+    "A model as it is, or read from its file, its folder or the folder of a run."
+    return model if isinstance(model, Model) else load_model(Path(model).expanduser())
 
 # %% ../../nbs/networks/34_model.ipynb #30c9bd20
 def optimizer_tensors(optimizer:torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ __all__ = ['LESION_COLUMNS', 'SUMMARY_COLUMNS', 'Finding', 'CaseReport', 'identi
 import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from ..cases.case import Case
 from ..networks.model import Model, describe_model, weights_hash
 from ..device import default_device, default_precision, is_full
 from ..files import bind_folder, read_json, remove_unfinished, write_csv, write_json, atomic_write
-from ..folders import keep_record, owned_folder, refuse_edited, refuse_unrecorded, was_edited
+from ..folders import keep_record, refuse_edited, refuse_unrecorded, was_edited
 from .lesions import Lesion, case_probability, describe_lesions, plot_lesions, find_lesions, midline
 from .predict import Prediction, predict_loaded, read_unlabelled, result_name, write_checked
-from ..processes import current_processes
+from ..processes import owned_for_all
 from .uncertainty import predict_uncertainty
 from ..volumes.volume import LoadedCase, Volume
 
@@ -270,7 +269,7 @@ def prediction_settings(model:Model, device:torch.device) -> dict[str, Any]: # f
         described,
         weights=weights_hash(model),
         precision=str(default_precision(device).autocast),
-        flip=model.facts.get('flip', model.facts.get('mirror', True)),
+        flip=model.flips,
     )
 
 def _refuse_collisions(
@@ -368,7 +367,7 @@ def predict_cases(
     device = default_device(device)
     folder = Path(folder)
     _refuse_collisions(cases, model, extras)
-    with owned_folder(folder, 'a prediction') if current_processes().first else nullcontext():
+    with owned_for_all(folder, 'a prediction'):
         bind_folder(folder, prediction_settings(model, device))
         refuse_unrecorded(folder)
         keep_record(folder)

@@ -52,7 +52,7 @@ def sampled_probabilities(
                 found = slice_probabilities(_Dropping(model.network), images, device)
             yield found
         return
-    mirrored = ((), (-2,)) if model.facts.get('flip', model.facts.get('mirror', True)) else ((),) # not where structures have a side
+    mirrored = ((), (-2,)) if model.flips else ((),) # not where structures have a side
     for side in mirrored:
         for gain in GAINS:
             altered = np.flip(images*gain, side).copy()

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -35,13 +35,12 @@ from .dataset import SliceDataset, balanced_batches, sampled_slices, load_batche
 from ..device import Precision, autocasting, default_device, default_precision, keep_memory
 from ..device import loss_scaler, memory_in_use, release_memory, to_device
 from ..files import bind_folder, remove_unfinished, write_csv, write_json, atomic_write
-from ..folders import owned_folder
 from ..prediction.baselines import BASELINES, Baseline
 from ..prediction.infer import slice_probabilities
 from ..networks.loss import balancing_weight, mask_loss, baseline_losses, segmentation_loss
 from ..volumes.metrics import mean_score, overlap_scores
 from ..cases.preprocess import CLIP_PERCENTILES, shared_size
-from ..processes import Processes, average_statistics, current_processes, in_step
+from ..processes import Processes, average_statistics, current_processes, in_step, owned_for_all
 from .run import write_report
 from .settings import OPTIMIZERS, ParameterGroup, Settings, rate_factor
 from ..networks.segnet import SegNet
@@ -694,8 +693,7 @@ def fit(
     )
     _refuse_unfit(run, examined=valid is not None)
     keep_memory(run.device)
-    owned = owned_folder(run.folder, 'a training') if run.processes.first else nullcontext()
-    with owned:
+    with owned_for_all(run.folder, 'a training'):
         yield from _epochs(run)
 
 # %% ../../nbs/training/63_loop.ipynb #efe6cde0

@@ -14,7 +14,7 @@ from torch.random import fork_rng
 
 from .task import FEWEST_TO_PUT_ASIDE, Task, prepare_task, usual_sequences, usual_split
 from ..cases.case import Case
-from ..networks.model import Model, load_model
+from ..networks.model import Model, as_model
 from ..cases.find import CaseList
 from ..training.plan import (
     choose_sequences, choose_split, choose_structures, guess_told, refuse_left_out, sees_told, split_told)
@@ -142,8 +142,7 @@ def plan_transfer(
     seed:int=0, # of the split
 ) -> TransferPlan:
     "Decide what a base is to learn, and from which cases."
-    if not isinstance(base, Model):
-        base = load_model(Path(base).expanduser())
+    base = as_model(base)
     cases = _usable_cases(found_cases(data, pattern, subjects), data)
     split = None if valid is None else choose_split(cases, valid, seed=seed)
     return _chosen(base, cases, sequences, structures, split, seed)
