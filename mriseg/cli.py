@@ -27,7 +27,8 @@ from .evaluation.evaluate import comparison_table, read_scores, score_table, sub
 from mriseg.arguments import (
     as_options, own_until_end, parse_extras, parse_names, parse_share, parse_structures, parse_yes, plain_errors,
     refuse_inside)
-from .files import refuse_occupied, atomic_write
+from .files import atomic_write
+from .folders import refuse_occupied
 from .cases.find import CaseList, find_cases
 from .folders import keep_record, refuse_edited
 from .volumes.nifti import read_volume

@@ -18,8 +18,7 @@ from .networks.model import Model, as_model
 from .evaluation.evaluate import (
     ScoreRow, WrittenMasks, refuse_subsets, score_subsets, score_table, write_scores)
 from .evaluation.folder import score_cases
-from .files import bind_folder
-from .folders import keep_record, refuse_edited, refuse_unrecorded
+from .folders import resume_results
 from .cases.check import WHOLE_SET, Report, check_cases
 from .cases.split import select_cases
 from .cases.subjects import found_cases
@@ -135,10 +134,8 @@ def _bind_scores(
     else:
         rule = dict(masks=str(answer.folder.resolve()), structures=answer.structures)
     source = str(Path(data).resolve()) if isinstance(data, (str, Path)) else sorted(case.case_id for case in data)
-    bind_folder(out, dict(rule, subsets=subsets, data=source, cases=cases and str(cases)))
-    refuse_unrecorded(out)
-    keep_record(out)
-    refuse_edited([*out.glob('scores_*.csv'), out/'scores.csv', out/'scores.html'])
+    tables = [*out.glob('scores_*.csv'), out/'scores.csv', out/'scores.html']
+    resume_results(out, dict(rule, subsets=subsets, data=source, cases=cases and str(cases)), tables)
 
 # %% ../nbs/92_together.ipynb #90281443
 @dataclass(frozen=True, eq=False)
