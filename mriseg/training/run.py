@@ -57,7 +57,7 @@ def _read_case_dice(
         found[case] = after_each[:epochs]
     short = [case for case, dice in found.items() if len(dice) < epochs]
     if short:
-        lacking = f'{path} does not tell how {short[0]} fared in each of {epochs} passes'
+        lacking = f'{path} does not tell how {short[0]} fared in each of {epochs} epochs'
         told = f'{lacking}; the run may be of an older version: train into a new folder'
         raise ValueError(told)
     return found
@@ -69,7 +69,7 @@ def read_run(
     folder = Path(run_folder)
     path, baselines = folder/'history.csv', folder/'baselines.json'
     if not path.is_file():
-        told = f'there is no {path}; give the folder of a run of which a pass is finished'
+        told = f'there is no {path}; give the folder of a run of which an epoch is finished'
         raise FileNotFoundError(told)
     epochs, settings = read_rows(path), read_json(folder/'settings.json')
     by_case = _read_case_dice(folder/'case_dice.csv', settings['valid'], len(epochs))
@@ -78,7 +78,7 @@ def read_run(
 
 # %% ../../nbs/training/62_run.ipynb #0bada4f9
 def plot_run(record:RunRecord) -> Figure:
-    "Loss and Dice by pass, with what trivial answers score as dotted lines."
+    "Loss and Dice by epoch, with what baselines score as dotted lines."
     shown = dict(loss='loss of training')
     if record.cases:
         shown['dice'] = 'Dice of the cases held out'
@@ -98,7 +98,7 @@ def _plot_column(
     key:str, # 'loss' or 'dice'
     label:str, # of the axis
 ) -> None:
-    "One column of the history by pass, and what trivial answers score in it."
+    "One column of the history by epoch, and what baselines score in it."
     number = record.numbers('number')
     if key == 'dice':
         for case in record.cases:
@@ -108,7 +108,7 @@ def _plot_column(
     lines = {name: scores[key] for name, scores in record.baselines.items() if scores.get(key) is not None}
     for colour, (name, level) in enumerate(lines.items(), 1):
         axis.axhline(level, color=f'C{colour}', linestyle=':', label=f'{name}: {level:.2f}')
-    axis.set(xlabel='pass', ylabel=label)
+    axis.set(xlabel='epoch', ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if lines:
         axis.legend(fontsize='small', frameon=False)
@@ -153,11 +153,11 @@ def _how_good(record:RunRecord, best:int) -> str: # the best pass, from 0
     "What may be expected of the model, in a sentence or two."
     count = len(record.epochs)
     if not record.cases:
-        kept = f'All cases were learned from and none was held out, so the last of {count} passes is kept'
+        kept = f'All cases were trained on and none was held out, so the last of {count} epochs is kept'
         return f'{kept}, and how good it is can not be said.'
     dice, names = record.numbers('dice')[best], ', '.join(record.cases)
-    reached = f'Best pass: {best + 1} of {count}, mean Dice {dice:.3f} over what was held out: {names}.'
-    return f'{reached} It also chose this pass, so on new patients expect somewhat less.'
+    reached = f'Best epoch: {best + 1} of {count}, mean Dice {dice:.3f} over what was held out: {names}.'
+    return f'{reached} It also chose this epoch, so on new patients expect somewhat less.'
 
 # %% ../../nbs/training/62_run.ipynb #a7b6326e
 def _warnings(record:RunRecord) -> list[FT]: # none or one
@@ -187,13 +187,13 @@ def write_report(run_folder:Path) -> Path:
     folder, record = Path(run_folder), read_run(run_folder)
     name, path = folder.resolve().name, folder/'report.html'
     best = int(np.nanargmax(record.numbers('dice'))) if record.cases else len(record.epochs) - 1
-    caption = 'Loss and Dice by pass; dotted: what answers score that have learned nothing'
+    caption = 'Loss and Dice by epoch; dotted: what answers score that have learned nothing'
     chart = html_picture(png_bytes(plot_run(record)), caption)
     parts = [H1(f'Training run {name}'), P(_how_good(record, best)), chart, *_warnings(record)]
     for n in dict.fromkeys((0, best + 1)):
         picture = folder/'previews'/f'epoch_{n:03d}.png'
         if picture.is_file():
-            caption = f'after pass {n}' if n else 'before the first step'
+            caption = f'after epoch {n}' if n else 'before the first step'
             parts.append(html_picture(picture.read_bytes(), caption))
     write_page(path, f'mriseg: {name}', [*parts, *_tables(record)])
     return path
