@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .transfer.task import STARTS, Task, few_case_settings
+from .transfer.task import INITIALISATIONS, Task, few_case_settings
 from .audit import BACKENDS, audit_operators
 from .viewing.browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .cases.case import Case
@@ -73,7 +73,7 @@ def mriseg_check(
     subjects:str=None, # who is who where names don't tell: 'each' if all cases are different subjects, or a CSV table with the columns case and subject
     unlabelled:bool=False, # cases without a label are all right, though others have one
 ):
-    "Read every case and list what has to be mended or should be looked at."
+    "Read every case and list what has to be fixed or should be checked."
     if out:
         own_until_end(out)
         keep_record(out)
@@ -98,10 +98,10 @@ def mriseg_check(
     to_mend = [fault for fault in report.faults if fault.must_mend]
     wrong = {fault.case_id for fault in to_mend}
     odd = {fault.case_id for fault in report.faults} - wrong
-    told = f"{plural(len(cases), 'case')}: {len(wrong)} to be mended, {len(odd)} more to be looked at"
+    told = f"{plural(len(cases), 'case')}: {len(wrong)} to be fixed, {len(odd)} more to be checked"
     print(f'{told}; {out}/faults.csv, subjects.csv and contact_sheet.png' if out else told)
     if to_mend:
-        raise ValueError(f"{plural(len(to_mend), 'fault')} in {data} must be mended, listed above")
+        raise ValueError(f"{plural(len(to_mend), 'fault')} in {data} must be fixed, listed above")
 
 # %% ../nbs/95_cli.ipynb #e440edf8
 @plain_errors()
@@ -166,8 +166,8 @@ def mriseg_predict(
     model:Path, # folder of a run, or a model file
     out:Path, # folder for what is found: a new one, or that of the same work, which then goes on
     threshold:float=None, # probability from which a voxel is marked; default: as the model says
-    keep_largest:str=None, # yes or no: keep only the largest piece of each structure; default: as the model says
-    minimum_ml:float=None, # mL; smaller pieces are left out; default: as the model says
+    keep_largest:str=None, # yes or no: keep only the largest component of each structure; default: as the model says
+    minimum_ml:float=None, # mL; smaller components are left out; default: as the model says
     maps:str=None, # probability, uncertainty, or both with a comma between them: maps beside the masks
     pictures:bool=False, # a picture with numbered outlines for every case
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
@@ -226,7 +226,7 @@ def mriseg_postprocess(
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
-    "Choose threshold and smallest piece by the cases held out in training, and keep them in the model."
+    "Choose threshold and minimum volume by the cases held out in training, and keep them in the model."
     path, chosen = find_model(model), own_device(device)
     if path.name != 'model.safetensors':
         told = f'{path} is not named model.safetensors, so what is chosen could not be written beside its description'
@@ -320,7 +320,7 @@ def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.devic
         print(one, flush=True)
         trained.append(one)
     points = curve_points(trained)
-    ours = [point for point in points if point.start == STARTS[0]]
+    ours = [point for point in points if point.initialisation == INITIALISATIONS[0]]
     print(f'\n{curve_table(points)}')
     count, ahead = len(task.train), []
     try:

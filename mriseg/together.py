@@ -42,7 +42,7 @@ def check(
     subjects:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
     needs_label:bool|None=None, # None: if any case has one
 ) -> Report: # prints itself; `contact_sheet` draws the cases
-    "Read every case, and find what has to be mended or should be looked at."
+    "Read every case, and find what has to be fixed or should be checked."
     cases = found_cases(data, pattern, subjects)
     wanted, named = choose_sequences(cases, sequences), choose_structures(cases, structures)
     if needs_label is None:

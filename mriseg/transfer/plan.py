@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch.random import fork_rng
 
-from .task import FEWEST_TO_PUT_ASIDE, Task, prepare_task, usual_sequences, usual_split
+from .task import FEWEST_TO_HOLD_OUT, Task, prepare_task, usual_sequences, usual_split
 from ..cases.case import Case
 from ..networks.model import Model, as_model
 from ..cases.find import CaseList
@@ -42,7 +42,7 @@ def _guessed_split(cases:Sequence[Case], seed:int) -> Guess:
     split = usual_split(cases, seed=seed)
     if split.valid:
         return Guess(split, 'a fifth of the subjects')
-    return Guess(split, f'nobody, since that takes {FEWEST_TO_PUT_ASIDE} cases; scored by leaving subjects out in turn')
+    return Guess(split, f'nobody, since that takes {FEWEST_TO_HOLD_OUT} cases; scored by leaving subjects out in turn')
 
 def _guessed_sequences(base:Model, split:Split) -> Guess:
     "Those of the base that every case has, or whatever every case has."
