@@ -22,7 +22,7 @@ from .networks.augmentation import augment, sample_augmentation
 from .device import Precision, to_device
 from .prediction.infer import slice_probabilities
 from .networks.segnet import SegNet, SegNetConfig
-from .training.loop import training_step
+from .training.step import training_step
 from .training.settings import OPTIMIZERS
 
 # %% ../nbs/90_audit.ipynb #e6069132

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['WRITTEN', 'FORMULA', 'atomic_write', 'remove_unfinished', 'plain_cell', 'read_cell', 'read_table', 'read_rows',
-           'write_json', 'write_csv', 'read_json', 'refuse_occupied', 'bind_folder', 'file_hash', 'can_name_files',
-           'refuse_alike', 'refuse_structures']
+           'write_json', 'write_csv', 'read_json', 'file_hash', 'can_name_files', 'refuse_alike', 'refuse_structures']
 
 # %% ../nbs/00_files.ipynb #9711af43
 import csv
@@ -180,55 +179,6 @@ def read_json(path:Path) -> Any:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         told = f'{path} is not valid JSON: {error}'
         raise ValueError(told) from None
-
-# %% ../nbs/00_files.ipynb #7acb6662
-def refuse_occupied(run_folder:Path) -> None:
-    "Refuse a folder that holds something else than a run."
-    if not run_folder.exists() or (run_folder/'settings.json').exists():
-        return
-    is_other = not run_folder.is_dir() or any(not path.name.startswith('.') for path in run_folder.iterdir())
-    if is_other:
-        told = f'{run_folder} is there already and holds something else than this command writes; give a new folder'
-        raise ValueError(told)
-
-def _shortly(value:Any) -> str: # fingerprints of a hundred cases are no help
-    "A value to be read in a sentence."
-    text = 'nothing' if value is None else str(value)
-    return text if len(text) <= 200 else f'{text[:100]} … ({len(text)} letters)'
-
-def _differences(
-    then:Any,
-    now:Any,
-    name:str='', # of both, for the sentence
-) -> list[str]:
-    "What differs between two records, name by name."
-    if isinstance(then, dict) and isinstance(now, dict):
-        told = []
-        for key in sorted(then.keys() | now.keys()):
-            told += _differences(then.get(key), now.get(key), f'{name} {key}'.strip())
-        return told
-    if then == now:
-        return []
-    return [f'{name} was {_shortly(then)} and is now {_shortly(now)}']
-
-# %% ../nbs/00_files.ipynb #ab3082c6
-def bind_folder(
-    run_folder:Path,
-    settings:Mapping[str, Any], # all that makes this run and no other
-) -> None:
-    "Write the settings into a new run folder, or check that the run in it has the very same ones."
-    refuse_occupied(run_folder)
-    record = run_folder/'settings.json'
-    now = json.loads(json.dumps(settings))
-    if not record.exists():
-        write_json(record, now)
-        return
-    differing = _differences(read_json(record), now)
-    if differing:
-        first = '; '.join(differing[:4])
-        more = f'; and {len(differing) - 4} more differences' if len(differing) > 4 else ''
-        told = f'{run_folder} holds another run: {first}{more}'
-        raise ValueError(f'{told}; give another folder, or the settings of that run, or delete this folder')
 
 # %% ../nbs/00_files.ipynb #170dd2bc
 def file_hash(path:Path) -> str: # 64 hexadecimal digits

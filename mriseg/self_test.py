@@ -20,7 +20,7 @@ from .device import keep_memory, loss_scaler, memory_in_use, to_device, wait_for
 from .prediction.infer import slice_probabilities
 from .networks.loss import segmentation_loss
 from .networks.segnet import SegNet, SegNetConfig, preset_config
-from .training.loop import training_step
+from .training.step import training_step
 
 # %% ../nbs/91_self_test.ipynb #32007ba8
 def stage_configs(config:SegNetConfig) -> list[SegNetConfig]:

@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .folders import RunFolder
 from .terminal import (
     INTERRUPTED, at_home, ended_by_interrupt, fallback_fonts, open_streams, printable, refuse_empty,
     refuse_unwritable, silence_glyphs, system_sentence)
@@ -44,7 +45,7 @@ def what_is_left(
 ) -> str:
     "What there is to go on from after an interruption, in a sentence."
     out = given.get('out')
-    saved = command == 'train' and out and (Path(out)/'state.safetensors').exists()
+    saved = command == 'train' and out and RunFolder(out).state.exists()
     if command == 'evaluate' and given.get('subsets'):
         return 'interrupted; the scores are written at the end, so the same command begins anew'
     left = f'the state is saved in {out}, and the same command goes on from there' if saved else LEAVES[command]

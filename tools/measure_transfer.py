@@ -31,7 +31,7 @@ from mriseg.prediction.predict import predict_case
 from mriseg.cases.preprocess import structure_masks
 from mriseg.cases.split import Split
 from mriseg.transfer.suggest import suggest_cases
-from mriseg.training.loop import validate_case
+from mriseg.training.epoch import validate_case
 from mriseg.transfer.transfer import unchanged_base
 from mriseg.cases.case import read_case
 from mriseg.volumes.volume import Volume

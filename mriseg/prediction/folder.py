@@ -19,8 +19,8 @@ import torch
 from ..cases.case import Case
 from ..networks.model import Model, describe_model, weights_hash
 from ..device import default_device, default_precision, is_full
-from ..files import bind_folder, read_json, remove_unfinished, write_csv, write_json, atomic_write
-from ..folders import keep_record, refuse_edited, refuse_unrecorded, was_edited
+from ..files import read_json, remove_unfinished, write_csv, write_json, atomic_write
+from ..folders import resume_results, was_edited
 from .lesions import Lesion, case_probability, describe_lesions, plot_lesions, find_lesions, midline
 from .predict import Prediction, predict_loaded, read_unlabelled, result_name, write_checked
 from ..processes import owned_for_all
@@ -130,7 +130,7 @@ def _write_picture(
     title:str,
     lesions:Sequence[Lesion],
 ) -> None:
-    "Plot the lesions of one structure into a PNG."
+    "Draw the lesions of one structure into a PNG."
     under = loaded.sequences[list(loaded.sequences)[-1]]
     figure = plot_lesions(under, mask, lesions, title=title)
     with atomic_write(path) as meanwhile:
@@ -368,10 +368,7 @@ def predict_cases(
     folder = Path(folder)
     _refuse_collisions(cases, model, extras)
     with owned_for_all(folder, 'a prediction'):
-        bind_folder(folder, prediction_settings(model, device))
-        refuse_unrecorded(folder)
-        keep_record(folder)
-        refuse_edited([folder/'summary.csv'])
+        resume_results(folder, prediction_settings(model, device), [folder/'summary.csv'])
         remove_unfinished(folder)
         for case in cases:
             yield _case_or_fault(model, case, folder, extras, device)

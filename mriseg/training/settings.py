@@ -75,9 +75,9 @@ def _plain_number(
 @dataclass(frozen=True)
 class Settings:
     "The choices of a training run."
-    epochs: int = 30 # passes over the data, unless `minutes` is given
+    epochs: int = 30 # looks at all slices, unless `minutes` is given
     minutes: float|None = None # time for all of it: training, validation, pictures, saving
-    epoch_steps: int|None = None # steps of a pass, however many cases there are; `None`: one look at each slice
+    epoch_steps: int|None = None # steps of an epoch, however many cases there are; `None`: one look at each slice
     batch_size: int = 16 # slices
     optimizer: str = 'adamw' # or 'sgd'
     learning_rate: float = 2e-3 # the highest, after warming up; for SGD about 0.05

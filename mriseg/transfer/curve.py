@@ -24,12 +24,13 @@ from ..cases.cache import CachedCase
 from ..networks.model import Model, load_model
 from ..training.dataset import SliceDataset
 from ..device import default_device, default_precision
-from ..files import bind_folder, read_table, remove_unfinished, write_csv
-from ..folders import owned_folder
+from ..files import read_table, remove_unfinished, write_csv
+from ..folders import RunFolder, bind_folder, owned_folder
 from ..volumes.metrics import Summary, case_mean, mean_score, summarise
 from ..training.run import read_run
 from ..volumes.plot import blank_figure
-from ..training.loop import defined_dice, validate_case
+from ..training.untrained import defined_dice
+from ..training.epoch import validate_case
 from ..training.settings import Settings
 from .plan import TransferPlan, decoded_for
 
@@ -187,7 +188,7 @@ def _trained(
     for _ in fit_task(task, initialisation, settings=settings, run_folder=folder, device=device):
         pass
     seconds = float(read_run(folder).numbers('seconds').sum())
-    return load_model(folder/'last'), round(seconds, 1)
+    return load_model(RunFolder(folder).last), round(seconds, 1)
 
 def _scores(
     model:Model,

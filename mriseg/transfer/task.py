@@ -25,7 +25,8 @@ from ..device import default_device
 from ..cases.fingerprint import recognised, scan_fingerprint
 from ..cases.split import Split, split_cases
 from ..cases.subjects import find_subjects
-from ..training.loop import Epoch, fit
+from ..training.loop import fit
+from ..training.epoch import Epoch
 from ..training.settings import ParameterGroup, Settings
 from ..networks.weights import Origin, adapt_model, network_for
 

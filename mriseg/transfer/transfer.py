@@ -18,12 +18,13 @@ from ..cases.cache import CachedCase
 from ..networks.model import Model, find_model, load_model, save_model
 from ..training.dataset import SliceDataset
 from ..device import Precision, default_device, default_precision
-from ..files import bind_folder, read_table, remove_unfinished, write_csv
-from ..folders import owned_folder
+from ..files import read_table, remove_unfinished, write_csv
+from ..folders import RunFolder, bind_folder, owned_folder
 from ..volumes.metrics import mean_score
 from ..cases.subjects import plural
 from ..training.run import read_run
-from ..training.loop import defined_dice, validate_case
+from ..training.untrained import defined_dice
+from ..training.epoch import validate_case
 from ..training.settings import Settings
 from .plan import TransferPlan, decoded_for
 from ..networks.weights import adapt_model, write_origins
@@ -120,7 +121,7 @@ def _fold_folder(
 # %% ../../nbs/transfer/82_transfer.ipynb #653ef047
 def _epochs_made(run:Path) -> int:
     "How many epochs a run has finished."
-    if not (run/'history.csv').is_file():
+    if not RunFolder(run).history.is_file():
         return 0
     return len(read_run(run).epochs)
 
@@ -198,7 +199,7 @@ class Outcome:
             note = 'of transfer and scratch the best epoch was chosen by the same cases'
             lines.append(f'{note}: on new patients expect somewhat less')
         kept = f'kept: {self.chosen}, in {find_model(self.folder)}'
-        report = f"; how it learned: {self.folder/self.chosen/'report.html'}"
+        report = f"; how it learned: {RunFolder(self.folder/self.chosen).report}"
         lines.append(kept + report*(self.chosen != 'base'))
         if self.warning:
             lines.append(f'WARNING: {self.warning}')
@@ -322,6 +323,7 @@ def _compared(
     chosen, warning = _choose(candidates)
     model = as_is if chosen == 'base' else load_model(folder/chosen)
     scored = {one.initialisation: one.dice for one in candidates if one.case_dice}
-    save_model(folder/'best', replace(model, facts=dict(model.facts, initialisation=chosen, compared=scored)))
+    facts = dict(model.facts, initialisation=chosen, compared=scored)
+    save_model(RunFolder(folder).best, replace(model, facts=facts))
     _write_candidates(folder/'candidates.csv', candidates, list(task.structures))
     return Outcome(tuple(candidates), chosen, load_model(folder), folder, warning)
