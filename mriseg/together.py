@@ -4,25 +4,27 @@
 
 # %% auto #0
 __all__ = ['Data', 'check', 'MaskSettings', 'Prediction', 'predict', 'asked_cases', 'ScoreList', 'evaluate', 'evaluate_subsets',
-           'browse']
+           'postprocess', 'Comparison', 'compare', 'case_scenes', 'CasePage', 'browse']
 
 # %% ../nbs/92_together.ipynb #c3474010
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from .viewing.browser import SliceBrowser, folder_scenes, model_scenes
+from .viewing.browser import Scenes, SliceBrowser, folder_scenes, model_scenes, write_browser
 from .cases.case import Case, as_fault
-from .networks.model import Model, as_model
+from .networks.model import Model, as_model, find_model, load_model, save_model
+from .prediction.postprocess import Postprocessing, choose_postprocessing
 from .evaluation.evaluate import (
-    ScoreRow, WrittenMasks, refuse_subsets, score_subsets, score_table, write_scores)
+    ScoreRow, WrittenMasks, comparison_table, read_scores, refuse_subsets, score_subsets, score_table, write_scores)
 from .evaluation.folder import score_cases
-from .folders import resume_results
+from .folders import keep_record, owned_folder, refuse_edited, resume_results
 from .cases.find import CaseList
 from .cases.check import WHOLE_SET, Report, check_cases
-from .cases.split import select_cases
+from .cases.split import named_split, select_cases
 from .cases.subjects import found_cases, plural
 from .training.plan import choose_sequences, choose_structures
 from .cases.preprocess import check_label_values
@@ -30,9 +32,43 @@ from .processes import Processes, current_processes, own_device, owned_for_all
 from .evaluation.score_sheet import write_score_sheet
 from .prediction.folder import CaseReport, Extras, predict_cases, prediction_settings, write_summary
 
-# %% ../nbs/92_together.ipynb #04806d6b
+# %% ../nbs/92_together.ipynb #c9361b84
 Data = Path|str|Sequence[Case] # a folder of cases, a CSV table with a row per case, or cases
 
+@contextmanager
+def _report_folder(out:Path|str|None) -> Iterator[Path|None]:
+    "Own the folder of a report while the context lasts; what a person changed in it stays."
+    if out is None:
+        yield None
+        return
+    folder = Path(out).expanduser()
+    with owned_folder(folder, 'a check'):
+        keep_record(folder)
+        refuse_edited([folder/name for name in ('faults.csv', 'subjects.csv', 'contact_sheet.png')])
+        yield folder
+
+def _held_out(cases:CaseList, valid:str) -> CaseList:
+    "The same cases, each as a training case or one that is held out."
+    aside = {case.case_id for case in named_split(valid, cases).valid}
+    return CaseList(replace(case, part='valid' if case.case_id in aside else 'train') for case in cases)
+
+def _checked(
+    cases:Sequence[Case],
+    sequences:Sequence[str],
+    structures:Mapping[str, Sequence[int]],
+    needs_label:bool|None,
+) -> Report:
+    "Each case by itself, and all of them together."
+    if needs_label is None:
+        needs_label = any(case.label for case in cases)
+    report = check_cases(cases, sequences, structures=structures, needs_label=needs_label)
+    try:
+        check_label_values({one.case.case_id: set(one.labels or ()) for one in report.facts}, structures)
+    except ValueError as error:
+        return replace(report, faults=[as_fault(WHOLE_SET, 'label values', error), *report.faults])
+    return report
+
+# %% ../nbs/92_together.ipynb #04806d6b
 def check(
     data:Data,
     *,
@@ -41,17 +77,17 @@ def check(
     pattern:str|None=None, # where names follow no rule, see `find_cases`
     subjects:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
     needs_label:bool|None=None, # None: if any case has one
+    valid:str|None=None, # ids of cases held out with commas, or a file, to have scans named that are on both sides
+    out:Path|str|None=None, # folder for faults.csv, subjects.csv and contact_sheet.png; None: nothing is written
 ) -> Report: # prints itself; `contact_sheet` draws the cases
     "Read every case, and find what has to be fixed or should be checked."
-    cases = found_cases(data, pattern, subjects)
-    wanted, named = choose_sequences(cases, sequences), choose_structures(cases, structures)
-    if needs_label is None:
-        needs_label = any(case.label for case in cases)
-    report = check_cases(cases, wanted, structures=named, needs_label=needs_label)
-    try:
-        check_label_values({one.case.case_id: set(one.labels or ()) for one in report.facts}, named)
-    except ValueError as error:
-        return replace(report, faults=[as_fault(WHOLE_SET, 'label values', error), *report.faults])
+    with _report_folder(out) as folder:
+        cases = found_cases(data, pattern, subjects)
+        if valid:
+            cases = _held_out(cases, valid)
+        report = _checked(cases, choose_sequences(cases, sequences), choose_structures(cases, structures), needs_label)
+        if folder:
+            report.write(folder)
     return report
 
 # %% ../nbs/92_together.ipynb #bf291c01
@@ -202,6 +238,18 @@ class ScoreList:
     "The scores of cases; as text it is the table that `mriseg evaluate` prints."
     rows: list[ScoreRow] # one per case and structure
     faults: list[str] # what is wrong with cases that could not be scored
+    out: Path # folder of the scores
+    masks: Path # folder of what was scored
+
+    @property
+    def count(self) -> int: # cases, those that could not be scored too
+        return len({row.case for row in self.rows}) + len(self.faults)
+
+    @property
+    def places(self) -> str: # a line
+        "Where all of it lies."
+        page = f"as a page with pictures: {self.out/'scores.html'}"
+        return f"scores: {self.out/'scores.csv'}; {page}; masks: {self.masks}"
 
     def __str__(self):
         return '\n'.join([score_table(self.rows) if self.rows else 'no case could be scored', *self.faults])
@@ -223,19 +271,19 @@ def _scored(
             continue
         rows += scores.rows
         print(scores, flush=True)
-    return ScoreList(sum(processes.gather(rows), []), sum(processes.gather(faults), []))
+    masks = out/'masks' if isinstance(answer, Model) else answer.folder
+    return ScoreList(sum(processes.gather(rows), []), sum(processes.gather(faults), []), out, masks)
 
 def _write_sheet(
-    out:Path,
     scores:ScoreList,
     cases:Sequence[Case],
     answer:Model|WrittenMasks,
     title:str,
 ) -> None:
     "Write the table and the page."
-    masks = out/'masks' if isinstance(answer, Model) else answer.folder
+    out, given = scores.out, dict(title=title, faults=scores.faults)
     write_scores(out/'scores.csv', scores.rows)
-    write_score_sheet(out/'scores.html', scores.rows, cases, answer, masks, title=title, faults=scores.faults)
+    write_score_sheet(out/'scores.html', scores.rows, cases, answer, scores.masks, **given)
 
 # %% ../nbs/92_together.ipynb #df5d6693
 def _refuse_unclear(
@@ -281,7 +329,7 @@ def evaluate(
         _bind_scores(out, answer, data, device, cases=cases)
         scores = _scored(answer, chosen, out, device, held_out=cases == 'valid')
         if scores.rows and current_processes().first:
-            _write_sheet(out, scores, chosen, answer, _titled(masks or model, data, chosen))
+            _write_sheet(scores, chosen, answer, _titled(masks or model, data, chosen))
     return scores
 
 # %% ../nbs/92_together.ipynb #c32e7789
@@ -307,18 +355,112 @@ def evaluate_subsets(
             write_scores(out/f"scores_{'+'.join(part)}.csv", rows)
     return scores
 
+# %% ../nbs/92_together.ipynb #a06105d5
+def postprocess(
+    data:Data, # the labelled cases that the model was trained on
+    run:Path|str, # folder of the run; what is chosen is written into its model
+    *,
+    pattern:str|None=None, # where names follow no rule, see `find_cases`
+    device:torch.device|str|None=None, # None: the best there is
+) -> Postprocessing: # prints itself
+    "Choose threshold and smallest component by the cases held out in training, and keep them in the model."
+    path, device = find_model(Path(run).expanduser()), own_device(device)
+    if path.name != 'model.safetensors':
+        told = f'{path} is not named model.safetensors, so what is chosen could not be written beside its description'
+        raise ValueError(f'{told}; give the folder of a run')
+    folder = path.parent.parent if path.parent.name == 'best' else path.parent
+    with owned_for_all(folder, 'a choice of threshold and smallest component'):
+        trained = load_model(path)
+        better, choice = choose_postprocessing(trained, _aside(data, trained, pattern), device=device)
+        if current_processes().first:
+            save_model(path.parent, better)
+    return choice
+
+def _aside(data:Data, model:Model, pattern:str|None) -> list[Case]:
+    "The cases that were held out when a model was trained."
+    try:
+        return asked_cases(found_cases(data, pattern), 'valid', model)
+    except ValueError as error:
+        way = 'predict with threshold=0.9 and minimum_ml=0.1 into another folder, and look at it'
+        told = f'{error}. Without such cases nothing can be chosen, but tried: {way}'
+        raise ValueError(told) from None
+
+# %% ../nbs/92_together.ipynb #a7717c36
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    "The scores of two models on the same cases; as text what the second has over the first."
+    first: list[ScoreRow]
+    second: list[ScoreRow]
+
+    def __str__(self):
+        return comparison_table(self.first, self.second)
+
+    __repr__ = __str__
+
+def compare(
+    first:ScoreList|Path|str, # scores of one model: the folder that they were written into, or its scores.csv
+    second:ScoreList|Path|str, # the same for another model
+) -> Comparison: # prints itself
+    "Compare two models case by case: the scores of the second minus those of the first."
+    return Comparison(_rows_of(first), _rows_of(second))
+
+def _rows_of(scores:ScoreList|Path|str) -> list[ScoreRow]:
+    "Scores as they were given, or as they were written."
+    if not isinstance(scores, (str, Path)):
+        return scores.rows
+    path = Path(scores).expanduser()
+    return read_scores(path/'scores.csv' if path.is_dir() else path)
+
 # %% ../nbs/92_together.ipynb #0df27afb
-def browse(
+def case_scenes(
     data:Data,
     model:Model|Path|str, # or the folder of a run
     *,
+    cases:str|Path|None=None, # 'valid': those that the model's training held out; or a file with case ids; None: all
     masks:Path|str|None=None, # folder of masks that were written before, shown instead of new predictions
     uncertainty:bool=False, # show how far several answers differ, too
     pattern:str|None=None, # where names follow no rule, see `find_cases`
     device:torch.device|str|None=None, # None: the best there is
-) -> SliceBrowser: # shows itself in a notebook
-    "Look through cases slice by slice: image, prediction, truth, and where they differ."
-    trained, cases = as_model(model), found_cases(data, pattern)
+) -> Scenes:
+    "What there is to look at: a function per case that makes its scene."
+    if masks is not None and uncertainty:
+        told = 'masks=FOLDER shows masks that were written before, which have no uncertainty'
+        raise ValueError(f'{told}; leave one of both out')
+    trained = as_model(model)
+    chosen = asked_cases(found_cases(data, pattern), cases, trained)
     if masks is not None:
-        return SliceBrowser(folder_scenes(Path(masks).expanduser(), cases, trained.structures))
-    return SliceBrowser(model_scenes(trained, cases, device=device, uncertainty=uncertainty))
+        return folder_scenes(Path(masks).expanduser(), chosen, trained.structures)
+    return model_scenes(trained, chosen, device=own_device(device), uncertainty=uncertainty)
+
+# %% ../nbs/92_together.ipynb #c1815c5f
+@dataclass(frozen=True)
+class CasePage:
+    "Cases in an HTML page that needs no Python."
+    path: Path
+    count: int # cases that were asked for
+    faults: list[str] # why some of them are not in it
+
+    def __str__(self):
+        return f"{plural(self.count - len(self.faults), 'case')} in {self.path}"
+
+def browse(
+    data:Data,
+    model:Model|Path|str, # or the folder of a run
+    *,
+    cases:str|Path|None=None, # see `case_scenes`, and the next two
+    masks:Path|str|None=None,
+    uncertainty:bool=False,
+    out:Path|str|None=None, # an .html file to write the cases into; None: shown here
+    pattern:str|None=None, # where names follow no rule, see `find_cases`
+    device:torch.device|str|None=None, # None: the best there is
+) -> SliceBrowser|CasePage: # shows itself in a notebook
+    "Look through cases slice by slice: image, prediction, truth, and where they differ."
+    if out is not None and Path(out).suffix != '.html':
+        raise ValueError(f'{out} must end in .html')
+    how = dict(cases=cases, masks=masks, uncertainty=uncertainty, pattern=pattern, device=device)
+    scenes = case_scenes(data, model, **how)
+    if out is None:
+        return SliceBrowser(scenes)
+    path = Path(out).expanduser()
+    faults = write_browser(path, scenes, title=_titled(model, data, list(scenes)))
+    return CasePage(path, len(scenes), faults)

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent/'mriseg'
 ROOMS = ('', 'volumes', 'cases', 'networks', 'prediction', 'viewing', 'training', 'evaluation', 'transfer')
-GROUND = ('files', 'folders', 'terminal', 'device', 'processes', 'page', 'interrupt') # the other modules without a room stand on top of all
+GROUND = ('files', 'folders', 'terminal', 'device', 'processes', 'page', 'interrupt', 'serve') # the other modules without a room stand on top of all
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if not path.name.startswith('_'))
 
 def dotted(path):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIZES', 'CEILINGS', 'EXPONENTS', 'CHANCE', 'FEWEST_SIZES', 'WIDEST', 'Trained', 'planned_trainings', 'sampled_cases',
            'read_curve', 'learning_curve', 'CurvePoint', 'curve_points', 'curve_table', 'Forecast', 'forecast',
-           'plot_curve']
+           'plot_curve', 'Curve', 'look_ahead', 'curve_told']
 
 # %% ../../nbs/transfer/83_curve.ipynb #709236ab
 import math
@@ -24,7 +24,7 @@ from ..cases.cache import CachedCase
 from ..networks.model import Model, load_model
 from ..training.dataset import SliceDataset
 from ..device import default_device, default_precision
-from ..files import read_table, remove_unfinished, write_csv
+from ..files import atomic_write, read_table, remove_unfinished, write_csv
 from ..folders import RunFolder, bind_folder, owned_folder
 from ..volumes.metrics import Summary, case_mean, mean_score, summarise
 from ..training.run import read_run
@@ -387,3 +387,54 @@ def plot_curve(
     axis.set_xticks([], minor=True)
     axis.legend(fontsize='small', frameon=False, loc='lower right')
     return figure
+
+# %% ../../nbs/transfer/83_curve.ipynb #63aae28e
+@dataclass(frozen=True, eq=False)
+class Curve:
+    "A learning curve and what lies ahead of it; as text a table, and what more cases would bring."
+    points: list[CurvePoint]
+    ahead: list[Forecast] # for transfer, the next case first; empty if nothing can be forecast
+    fault: str # why nothing can, or ''
+
+    def __str__(self):
+        told = [f'no forecast: {self.fault}'] if self.fault else map(str, self.ahead[1:])
+        return '\n'.join([curve_table(self.points), *told])
+
+    __repr__ = __str__
+
+    def write_picture(self, path:Path) -> None:
+        "Write the chart as a PNG file."
+        with atomic_write(path) as meanwhile:
+            plot_curve(self.points, self.ahead).savefig(meanwhile, dpi=110, format='png')
+
+def look_ahead(
+    trained:Sequence[Trained], # see `learning_curve` and `read_curve`
+    more:Sequence[int]=(1, 5, 10, 20), # cases
+) -> Curve: # prints itself
+    "Bring trainings together, and forecast what more cases would bring."
+    points, ahead, fault = curve_points(trained), [], ''
+    ours = [point for point in points if point.initialisation == INITIALISATIONS[0]]
+    now = max(point.size for point in ours)
+    try:
+        ahead = [forecast(ours, now + count) for count in more]
+    except ValueError as error:
+        fault = str(error)
+    return Curve(points, ahead, fault)
+
+# %% ../../nbs/transfer/83_curve.ipynb #dc471ce4
+def curve_told(
+    plan:TransferPlan|Task, # see `learning_curve`
+    out:Path, # folder for curve.csv and curve.png
+    *,
+    settings:Settings=few_case_settings(), # of each training
+    device:torch.device|str|None=None, # None: the best there is
+) -> Iterator[str]: # as `mriseg transfer --curve` prints it
+    "Go through a learning curve, and say what there is to say, as it comes."
+    trained = []
+    for one in learning_curve(plan, out, settings=settings, device=device):
+        trained.append(one)
+        yield str(one)
+    curve = look_ahead(trained)
+    yield f'\n{curve}'
+    curve.write_picture(Path(out).expanduser()/'curve.png')
+    yield f"the curve: {Path(out).expanduser()/'curve.csv'} and curve.png"

@@ -18,6 +18,7 @@ from ..networks.model import Model, as_model
 from ..cases.find import CaseList
 from ..training.plan import (
     choose_sequences, choose_split, choose_structures, guess_told, refuse_left_out, sees_told, split_told)
+from ..processes import current_processes
 from ..cases.subjects import found_cases, subjects_told
 from ..cases.split import Split, given_split
 from ..networks.weights import Origin, adapt_model, describe_origins
@@ -153,6 +154,9 @@ def decode_plan(
     cache:Path, # folder for decoded cases
 ) -> Task:
     "Decode the cases of a plan, or take them as they lie in the cache."
+    if current_processes().count > 1:
+        told = 'a transfer trains many small networks, one after the other'
+        raise ValueError(f'{told}; start it without torchrun')
     everyone = [*plan.split.train, *plan.split.valid]
     task = prepare_task(plan.base, everyone, plan.structures, cache, sequences=plan.sequences, split=plan.split)
     if plan.guessed('structures'):

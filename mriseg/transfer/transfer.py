@@ -186,7 +186,7 @@ def _by_leaving_out(
 # %% ../../nbs/transfer/82_transfer.ipynb #6ba3e13c
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    "What came of a transfer."
+    "What came of a transfer; as text what is kept, since each competitor was told when it had been judged."
     candidates: tuple[Candidate, ...]
     chosen: str # the initialisation of the model that is kept
     model: Model
@@ -194,7 +194,7 @@ class Outcome:
     warning: str # what one should know before using it; empty if transfer won
 
     def __str__(self):
-        lines = [str(one) for one in self.candidates]
+        lines = []
         if any(one.case_dice for one in self.candidates):
             note = 'of transfer and scratch the best epoch was chosen by the same cases'
             lines.append(f'{note}: on new patients expect somewhat less')
@@ -323,7 +323,6 @@ def _compared(
     chosen, warning = _choose(candidates)
     model = as_is if chosen == 'base' else load_model(folder/chosen)
     scored = {one.initialisation: one.dice for one in candidates if one.case_dice}
-    facts = dict(model.facts, initialisation=chosen, compared=scored)
-    save_model(RunFolder(folder).best, replace(model, facts=facts))
+    save_model(RunFolder(folder).best, replace(model, facts=dict(model.facts, initialisation=chosen, compared=scored)))
     _write_candidates(folder/'candidates.csv', candidates, list(task.structures))
     return Outcome(tuple(candidates), chosen, load_model(folder), folder, warning)
