@@ -295,7 +295,7 @@ class Report:
         "How many cases there are, and how many of them have something wrong or unusual."
         wrong = {fault.case_id for fault in self.to_mend}
         odd = {fault.case_id for fault in self.faults} - wrong
-        return f"{plural(len(self.cases), 'case')}: {len(wrong)} to be mended, {len(odd)} more to be looked at"
+        return f"{plural(len(self.cases), 'case')}: {len(wrong)} to be fixed, {len(odd)} more to be checked"
 
     def __str__(self):
         width = max((len(fault.case_id) for fault in self.faults), default=0)
