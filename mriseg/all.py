@@ -26,7 +26,9 @@ from .prediction.postprocess import choose_postprocessing
 from .transfer.curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .training.dataset import SliceDataset
 from .device import default_device, describe_device
-from .evaluation.evaluate import comparison_table, evaluate_case, read_scores, score_table, worst_first
+from .evaluation.score import evaluate_case
+from .evaluation.compare import comparison_table
+from .evaluation.table import read_scores, score_table, worst_first
 from .networks.onnx import export_onnx
 from .cases.find import find_cases
 from .cases.check import check_cases

@@ -17,7 +17,8 @@ from .viewing.browser import Deck
 from .networks.model import find_model
 from .transfer.curve import curve_told
 from .device import default_device, default_precision, describe_device
-from .evaluation.evaluate import score_table, subset_table
+from .evaluation.table import score_table
+from .evaluation.compare import subset_table
 from .arguments import (
     as_options, own_until_end, parse_extras, parse_names, parse_share, parse_structures, parse_yes, plain_errors,
     refuse_base, refuse_faults, refuse_inside, say)

@@ -23,7 +23,7 @@ from mriseg.transfer.task import INITIALISATIONS, few_case_settings, fit_task, p
 from mriseg.networks.model import load_model
 from mriseg.transfer.curve import sampled_cases, learning_curve
 from mriseg.training.dataset import SliceDataset
-from mriseg.evaluation.evaluate import score_subsets, subset_table
+from mriseg.evaluation.compare import score_subsets, subset_table
 from mriseg.files import write_csv
 from mriseg.cases.find import find_cases
 from mriseg.volumes.metrics import detect_lesions, overlap_scores
