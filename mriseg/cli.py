@@ -81,9 +81,9 @@ def mriseg_train(
     structures:str=None, # what it finds: names and label values; default: as the data set names them, or whole_tumour=1,2,4
     preset:str='small', # size of the network: small, medium or paper
     encoder:str=None, # 'imagenet' or a file: weights of torchvision's vgg16_bn for the encoder of preset paper to start from
-    epochs:int=30, # passes over the data, unless --minutes is given
+    epochs:int=30, # looks at all slices, unless --minutes is given
     minutes:float=None, # time for training; the learning rate is fitted to it
-    valid:str=None, # share of the cases to held out, their ids with commas, or a file with these; default: as the data set says, or 0.2
+    valid:str=None, # share of the cases to hold out, their ids with commas, or a file with these; default: as the data set says, or 0.2
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     subjects:str=None, # who is who where names don't tell: 'each' if all cases are different subjects, or a CSV table with the columns case and subject
     batch_size:int=16, # slices per step
@@ -226,7 +226,7 @@ def mriseg_transfer(
     out:Path, # folder of the new run: a new one, or that of the same transfer, which then goes on
     sequences:str=None, # what the network shall see; default: the base's sequences that every case has, or else whatever every case has
     structures:str=None, # what it shall find: names and label values; default: as the data set names them, or as the base does
-    valid:str=None, # share of the cases to held out, their ids with commas, or a file with these; default: as the data set says, or a fifth from six cases on
+    valid:str=None, # share of the cases to hold out, their ids with commas, or a file with these; default: as the data set says, or a fifth from six cases on
     minutes:float=None, # of each training; default: fifteen hundred steps
     no_flip:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
     curve:bool=False, # measure what 1, 2, 5, … of the cases bring, and what more would

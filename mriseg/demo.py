@@ -27,7 +27,8 @@ from .volumes.volume import reorient
 # %% ../nbs/93_demo.ipynb #865df878
 def _refuse_demo(train:int, test:int) -> None:
     "Refuse a demonstration without enough phantoms."
-    limits = (('train', train, 4, 'a quarter of them is held out'), ('test', test, 1, 'they are scored'))
+    aside = 'a quarter of them is held out, and some are healthy'
+    limits = (('train', train, 8, aside), ('test', test, 1, 'they are scored'))
     for name, count, least, why in limits:
         if not least <= count <= 10_000:
             need = f'{name}=N must be from {least} to 10000 phantoms, since {why}'

@@ -322,7 +322,7 @@ def test_a_full_disk_is_named(data, model, small_disk):
         assert str(small_disk) in result.stderr and 'make room' in result.stderr, result.stderr
 
 def test_the_demonstration_refuses_at_once(tmp_path):
-    for wrong, said in (('--train', '0'), '--train N must be from 4'), (('--seed', '9'*21), 'seed must be from 0'):
+    for wrong, said in (('--train', '0'), '--train N must be from 8'), (('--seed', '9'*21), 'seed must be from 0'):
         refused(call('demo', '--out', tmp_path/'demo', *wrong), said)
     assert not (tmp_path/'demo').exists()
 

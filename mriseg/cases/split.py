@@ -109,7 +109,7 @@ def _refuse_torn(
 
 def _divide(
     cases:Sequence[Case],
-    valid:Sequence[Case], # those to held out
+    valid:Sequence[Case], # those to hold out
     source:str, # what names them, for a message
 ) -> Split:
     "Hold some cases out, unless that tears a person apart or leaves a part empty."
