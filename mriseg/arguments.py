@@ -133,7 +133,7 @@ def is_command() -> bool:
     return program.stem == 'mriseg' or program.parts[-2:] == ('mriseg', '__main__.py')
 
 def _sentence(error:Exception) -> str:
-    "What went wrong, as a user can mend it."
+    "What went wrong, as a user can put it right."
     if is_full(error):
         return 'there is not enough memory; use a smaller batch_size or the preset small, or a larger computer'
     return system_sentence(error) if isinstance(error, OSError) else str(error)
@@ -142,7 +142,7 @@ _running:list[ExitStack] = [] # what the commands that run hold, the innermost l
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    "On the command line, print what the user can mend as a plain message and exit with status 1."
+    "On the command line, print what the user can put right as a plain message and exit with status 1."
     try:
         with joined_processes(), ExitStack() as held:
             _running.append(held)

@@ -297,7 +297,7 @@ def mriseg_audit(
 def mriseg_demo(
     *,
     out:Path=Path('demo'), # folder for everything
-    train:int=20, # phantoms to learn from; a quarter of them is held out to choose the best model
+    train:int=20, # phantoms to train on; a quarter of them is held out to choose the best model
     test:int=4, # unseen phantoms to be scored
     minutes:float=2.5, # time for training
     seed:int=0, # another seed, other phantoms

@@ -81,7 +81,7 @@ def _trained(data:Path, run:Path, settings:Settings, device:torch.device|str|Non
 def demo(
     out:Path|str='demo', # folder for everything
     *,
-    train:int=20, # phantoms to learn from; a quarter of them is held out to choose the best model
+    train:int=20, # phantoms to train on; a quarter of them is held out to choose the best model
     test:int=4, # unseen phantoms to be scored
     minutes:float=2.5, # time for training
     seed:int=0, # another seed, other phantoms

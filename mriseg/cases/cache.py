@@ -340,6 +340,6 @@ def refuse_shared(train:Sequence[CachedCase], valid:Sequence[CachedCase]) -> Non
         more = ''
         if len(shared) > 1:
             more = f' (and {len(shared) - 1} more such pairs)'
-        told = f'case {aside}, held out, and case {learned}, to be learned from'
+        told = f'case {aside}, held out, and case {learned}, a training case'
         told = f'{told}, hold the same scan or the same label{more}'
         raise ValueError(f'{told}; leave one of them out, or put both on one side')

@@ -263,7 +263,7 @@ def _write_history(
 
 # %% ../../nbs/training/67_loop.ipynb #8706800c
 def _refuse_case(run:_Run, case:CachedCase) -> None:
-    "Refuse a case that fits neither the model nor the cases to learn from."
+    "Refuse a case that fits neither the model nor the training cases."
     sequences, structures = tuple(run.model.sequences), tuple(run.model.structures)
     if (case.sequences, case.structures) != (sequences, structures):
         wanted = f'the model takes {sequences} and finds {structures}'
@@ -403,9 +403,9 @@ def _write(state:TrainingState, run:_Run) -> None:
 # %% ../../nbs/training/67_loop.ipynb #5f39b265
 def fit(
     model:Model, # its network is trained in place; afterwards `load_model(run_folder)` gives the best average
-    slices:SliceDataset, # to learn from
+    slices:SliceDataset, # to train on
     *,
-    valid:Sequence[CachedCase]|None, # held out, to choose the best model; `None`: all cases are learned from, and the last model is kept
+    valid:Sequence[CachedCase]|None, # held out, to choose the best model; `None`: it is trained on all cases, and the last model is kept
     settings:Settings,
     run_folder:Path, # state, best and last model, history, previews, report; an unfinished run there is continued
     device:torch.device|str|None=None, # None: the best there is

@@ -43,7 +43,7 @@ def _baseline_mask(
     return baseline.mask(case.masks.shape, None if flair is None else case.images[:, [flair]])
 
 def baseline_scores(
-    slices:SliceDataset, # to learn from: they give the losses
+    slices:SliceDataset, # to train on: they give the losses
     valid:Sequence[CachedCase], # held out: they give the Dice
     pos_weight:Tensor, # (S,)
 ) -> dict[str, dict[str, float]]: # by baseline, its 'loss' and mean 'dice'

@@ -389,7 +389,7 @@ def to_case(browser:SliceBrowser, name:str) -> None:
     except Exception as error:
         browser.case.value = browser.shown
         browser.tell(str(error))
-        if not isinstance(error, (ValueError, OSError)): # not for the user to mend
+        if not isinstance(error, (ValueError, OSError)): # not for the user to put right
             raise
     else:
         dice = browser.deck.dice[name]
