@@ -10,9 +10,10 @@ __all__ = ['Case', 'Extras', 'MaskSettings', 'Model', 'Plan', 'Scene', 'SegNet',
            'export_onnx', 'few_case_settings', 'find_cases', 'find_lesions', 'fit', 'forecast', 'learning_curve',
            'load_model', 'make_phantom', 'plan_training', 'plan_transfer', 'plot_curve', 'plot_run', 'postprocess',
            'predict', 'predict_case', 'predict_loaded', 'predict_uncertainty', 'preset_config', 'read_run',
-           'read_scores', 'read_volume', 'reorient', 'save_model', 'score_table', 'self_test', 'show_planes',
-           'show_table', 'split_cases', 'suggest_cases', 'to_next_error', 'to_worst_case', 'to_worst_slice', 'train',
-           'transfer', 'watch', 'worst_first', 'write_phantoms', 'write_subjects', 'write_volume']
+           'read_scores', 'read_volume', 'reorient', 'save_model', 'score_table', 'self_test', 'show_case',
+           'show_planes', 'show_table', 'split_cases', 'suggest_cases', 'to_next_error', 'to_worst_case',
+           'to_worst_slice', 'train', 'transfer', 'watch', 'worst_first', 'write_phantoms', 'write_subjects',
+           'write_volume']
 
 # %% ../nbs/98_all.ipynb #ab37a0fa
 from .transfer.task import few_case_settings
@@ -43,7 +44,7 @@ from .volumes.plot import show_planes, show_table
 from .cases.split import Split, split_cases
 from .cases.subjects import assign_subjects, write_subjects
 from .transfer.suggest import suggest_cases
-from .together import MaskSettings, browse, check, compare, evaluate, postprocess, predict
+from .together import MaskSettings, browse, check, compare, evaluate, postprocess, predict, show_case
 from .training.loop import fit
 from .training.settings import Settings
 from .transfer.transfer import transfer
@@ -62,6 +63,6 @@ _all_ = [
     'export_onnx', 'few_case_settings', 'find_cases', 'find_lesions', 'fit', 'forecast', 'learning_curve',
     'load_model', 'make_phantom', 'plan_training', 'plan_transfer', 'plot_curve', 'plot_run', 'postprocess',
     'predict', 'predict_case', 'predict_loaded', 'predict_uncertainty', 'preset_config', 'read_run',
-    'read_scores', 'read_volume', 'reorient', 'save_model', 'score_table', 'self_test', 'show_planes',
+    'read_scores', 'read_volume', 'reorient', 'save_model', 'score_table', 'self_test', 'show_case', 'show_planes',
     'show_table', 'split_cases', 'suggest_cases', 'to_next_error', 'to_worst_case', 'to_worst_slice', 'train',
     'transfer', 'watch', 'worst_first', 'write_phantoms', 'write_subjects', 'write_volume']

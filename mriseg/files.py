@@ -148,12 +148,12 @@ def read_rows(
     return [dict(zip(head, row)) for row in rows]
 
 # %% ../nbs/00_files.ipynb #dbd9a666
-def _without_nan(content:Any) -> Any:
+def _finite(content:Any) -> Any:
     "The same with null, as JSON has no NaN and no infinity."
     if isinstance(content, Mapping):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: _finite(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_without_nan(value) for value in content]
+        return [_finite(value) for value in content]
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
@@ -161,7 +161,7 @@ def _without_nan(content:Any) -> Any:
 def write_json(path:Path, content:Any) -> None:
     "Write `content` as indented JSON, whole or not at all."
     with atomic_write(path) as meanwhile:
-        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+        text = json.dumps(_finite(content), indent=2, allow_nan=False)
         meanwhile.write_text(f'{text}\n', encoding='utf-8')
 
 def write_csv(path:Path, rows:Iterable[Sequence]) -> None:

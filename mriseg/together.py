@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Data', 'check', 'MaskSettings', 'Predictions', 'predict', 'asked_cases', 'ScoreList', 'evaluate', 'evaluate_subsets',
-           'postprocess', 'Comparison', 'compare', 'case_scenes', 'CasePage', 'browse']
+           'postprocess', 'Comparison', 'compare', 'case_scenes', 'CasePage', 'browse', 'show_case']
 
 # %% ../nbs/92_together.ipynb #c3474010
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
 from .viewing.browser import Scenes, SliceBrowser, folder_scenes, model_scenes, write_browser
-from .cases.case import Case, as_fault
+from .cases.case import Case, Fault, as_fault, read_case
 from .networks.model import Model, as_model, find_model, load_model, save_model
 from .prediction.postprocess import Postprocessing, choose_postprocessing
 from .evaluation.score import ScoreRow, WrittenMasks
@@ -28,8 +29,10 @@ from .cases.find import CaseList
 from .cases.check import WHOLE_SET, Report, check_cases
 from .cases.split import named_split, select_cases
 from .cases.subjects import found_cases, plural
-from .training.plan import choose_sequences, choose_structures
-from .cases.preprocess import check_label_values
+from .training.plan import choose_sequences, choose_structures, guess_told
+from .cases.preprocess import check_label_values, true_masks
+from .prediction.predict import predict_loaded, present_sequences
+from .volumes.plot import STRUCTURE_COLOURS, TRUTH_COLOUR, show_planes
 from .processes import Processes, current_processes, own_device, owned_for_all
 from .evaluation.score_sheet import write_score_sheet
 from .prediction.folder import CaseReport, Extras, predict_cases, prediction_settings, write_summary
@@ -70,6 +73,14 @@ def _checked(
         return replace(report, faults=[as_fault(WHOLE_SET, 'label values', error), *report.faults])
     return report
 
+def _with_guess(report:Report, structures:Mapping[str, Sequence[int]]) -> Report:
+    "Say how label values are called of which nobody has said what they mean."
+    told = guess_told({value for one in report.facts for value in one.labels or ()}, structures)
+    if not told:
+        return report
+    problem, _, advice = told.rpartition('; ')
+    return replace(report, faults=[*report.faults, Fault(WHOLE_SET, 'label values', problem, advice, must_mend=False)])
+
 # %% ../nbs/92_together.ipynb #04806d6b
 def check(
     data:Data,
@@ -87,7 +98,10 @@ def check(
         cases = found_cases(data, pattern, subjects)
         if valid:
             cases = _held_out(cases, valid)
-        report = _checked(cases, choose_sequences(cases, sequences), choose_structures(cases, structures), needs_label)
+        named = choose_structures(cases, structures)
+        report = _checked(cases, choose_sequences(cases, sequences), named, needs_label)
+        if structures is None:
+            report = _with_guess(report, named)
         if folder:
             report.write(folder)
     return report
@@ -181,14 +195,23 @@ def _relabelled(model:Model, structures:Mapping[str, int|Sequence[int]]|None) ->
         raise ValueError(f'{told}; name each of them, with its label values in these data')
     return replace(model, structures={name: classes[name] for name in model.structures})
 
+def _named_cases(found:Sequence[Case], names:Sequence[str]) -> list[Case]:
+    "The cases with given ids."
+    unknown = [name for name in names if name not in {case.case_id for case in found}]
+    if unknown:
+        raise ValueError(f"there is no case {unknown[0]!r}; the ids look like {found[0].case_id}")
+    return [case for case in found if case.case_id in names]
+
 def asked_cases(
     found:Sequence[Case],
-    cases:str|Path|None, # 'valid', or a file with case ids; None: all
+    cases:str|Path|Sequence[str]|None, # 'valid', case ids, or a file with them; None: all
     model:Model|None,
 ) -> list[Case]:
     "All cases, those that a model's training held out, or those of a file."
     if not cases:
         return list(found)
+    if isinstance(cases, (list, tuple)):
+        return _named_cases(found, cases)
     if cases != 'valid':
         return select_cases(Path(cases), found)
     if model is None:
@@ -317,7 +340,7 @@ def evaluate(
     *,
     masks:Path|str|None=None, # folder of masks that are there already, named as `predict` names them
     structures:Mapping[str, int|Sequence[int]]|None=None, # label values in these data; None: the model's, or as in a training
-    cases:str|Path|None=None, # 'valid': those that the model's training held out; or a file with case ids; None: all
+    cases:str|Path|Sequence[str]|None=None, # 'valid': those that the model's training held out; case ids, or a file with them; None: all
     pattern:str|None=None, # where names follow no rule, see `find_cases`
     device:torch.device|str|None=None, # None: the best there is
 ) -> ScoreList: # prints itself
@@ -342,7 +365,7 @@ def evaluate_subsets(
     out:Path|str, # folder for a table per part of the sequences
     *,
     structures:Mapping[str, int|Sequence[int]]|None=None, # label values in these data; None: the model's
-    cases:str|Path|None=None, # 'valid': those that the model's training held out; or a file with case ids; None: all
+    cases:str|Path|Sequence[str]|None=None, # 'valid': those that the model's training held out; case ids, or a file with them; None: all
     pattern:str|None=None, # where names follow no rule, see `find_cases`
     device:torch.device|str|None=None, # None: the best there is
 ) -> dict[tuple[str, ...], list[ScoreRow]]: # by part of the sequences, see `subset_table`
@@ -419,7 +442,7 @@ def case_scenes(
     data:Data,
     model:Model|Path|str, # or the folder of a run
     *,
-    cases:str|Path|None=None, # 'valid': those that the model's training held out; or a file with case ids; None: all
+    cases:str|Path|Sequence[str]|None=None, # 'valid': those that the model's training held out; case ids, or a file with them; None: all
     masks:Path|str|None=None, # folder of masks that were written before, shown instead of new predictions
     uncertainty:bool=False, # show how far several answers differ, too
     pattern:str|None=None, # where names follow no rule, see `find_cases`
@@ -467,3 +490,25 @@ def browse(
     path = Path(out).expanduser()
     faults = write_browser(path, scenes, title=_titled(model, data, list(scenes)))
     return CasePage(path, len(scenes), faults)
+
+# %% ../nbs/92_together.ipynb #187ce7a9
+def show_case(
+    case:Case,
+    model:Model|Path|str, # or the folder of a run
+    *,
+    device:torch.device|str|None=None, # None: the best there is
+) -> Figure:
+    "Prediction and truth outlined in three planes through their centre, on FLAIR or the model's first sequence."
+    trained = as_model(model)
+    loaded = read_case(case, present_sequences(trained, case))
+    found = predict_loaded(trained, loaded, device=device).masks
+    truth = true_masks(loaded, trained.structures) if loaded.label else {}
+    outlines, several = {}, len(found) > 1
+    for name, mask in found.items():
+        if name in truth:
+            outlines[f'truth, {name}' if several else 'truth'] = truth[name]
+        outlines[f'prediction, {name}' if several else 'prediction'] = mask
+    image = loaded.sequences.get('flair') or next(iter(loaded.sequences.values()))
+    palette = iter(STRUCTURE_COLOURS)
+    colours = [TRUTH_COLOUR if name.startswith('truth') else next(palette) for name in outlines]
+    return show_planes(image, outlines, title=case.case_id, colours=colours)

@@ -1,5 +1,6 @@
 "The map of the house holds: who may import whom, and what a room brings along."
 import ast
+import re
 import json
 import subprocess
 import sys
@@ -75,3 +76,9 @@ def test_a_page_is_called_as_its_module():
         called[path.stem] = title.removeprefix('# ').replace('\\_\\_', '').replace(' ', '_')
     assert len(called) > 60
     assert {page: title for page, title in called.items() if page[3:] != title} == {}
+
+def test_the_map_for_contributors_names_every_module():
+    told = (PACKAGE.parent/'CONTRIBUTING.md').read_text(encoding='utf-8')
+    plan = told.split('```')[1]
+    missing = [dotted(path) for path in MODULES if not re.search(rf'\b{path.stem}\b', plan)]
+    assert not missing, f'CONTRIBUTING.md does not name {missing}'

@@ -61,6 +61,9 @@ def choose_structures(
     wanted:Mapping[str, int|Sequence[int]]|None=None, # label values by name
 ) -> dict[str, tuple[int, ...]]:
     "The structures asked for; or those that the data set names; or the whole tumour of BraTS."
+    if wanted and not isinstance(wanted, Mapping):
+        told = f"structures are names with label values, such as {{'lesion': 1}}, but they are {wanted!r}"
+        raise ValueError(told)
     named = wanted or dict(cases[0].label_names) or {'whole_tumour': (1, 2, 4)}
     structures = {name: (labels,) if isinstance(labels, int) else tuple(labels) for name, labels in named.items()}
     refuse_structures(structures)
@@ -74,13 +77,15 @@ def sees_told(sequences:Sequence[str], structures:Mapping[str, Sequence[int]]) -
 # %% ../../nbs/training/68_plan.ipynb #5dafbb82
 def choose_split(
     cases:Sequence[Case],
-    valid:float|str|None=None, # a share of the subjects, ids with commas between them, or a file that names them
+    valid:float|str|Sequence[str]|None=None, # a share of the subjects; case ids, in a list or with commas between them; or a file that names them
     *,
     seed:int=0,
 ) -> Split:
     "Cases held out as asked for; or as the data set says; or a fifth of the subjects."
     if valid is None:
         return given_split(cases) or split_cases(cases, seed=seed)
+    if isinstance(valid, (list, tuple)):
+        valid = ','.join(valid)
     if isinstance(valid, (str, Path)):
         return named_split(str(valid), cases)
     return split_cases(cases, valid, seed=seed)
@@ -106,19 +111,24 @@ class Plan:
         seen = sees_told(self.sequences, self.structures)
         return '\n'.join([seen, *subjects_told(self.cases), split_told(self.split)])
 
+    __repr__ = __str__
+
 def plan_training(
     data:Path|Sequence[Case], # a folder, a CSV table, or cases
     *,
     sequences:Iterable[str]|None=None, # see `choose_sequences`
     structures:Mapping[str, int|Sequence[int]]|None=None, # see `choose_structures`
     preset:str='small', # size of the network: small, medium or paper
-    valid:float|str|None=None, # see `choose_split`
+    valid:float|str|Sequence[str]|None=None, # see `choose_split`
     pattern:str|None=None, # where names follow no rule, see `find_cases`
     subjects:str|Path|None=None, # who is who where names don't tell, see `assign_subjects`
     seed:int=0, # of the split
 ) -> Plan:
     "Decide what a network is to learn, and from which cases."
     cases = found_cases(data, pattern, subjects)
+    if cases and not any(case.label for case in cases):
+        told = f'none of the {len(cases)} cases has a label to train with; add files named like CASE_seg.nii.gz'
+        raise ValueError(f'{told}, or give the folder that holds both the images and the labels')
     names, classes = choose_sequences(cases, sequences), choose_structures(cases, structures)
     config = preset_config(preset, input_channels=len(names), output_channels=len(classes))
     split = choose_split(cases, valid, seed=seed)
@@ -209,7 +219,11 @@ class Training:
     def __iter__(self) -> Iterator[Epoch]:
         slices, aside = self.cases
         how = dict(settings=self.settings, run_folder=self.out, device=self.device)
-        yield from fit(self.model, slices, valid=aside, **how)
+        epoch = None
+        for epoch in fit(self.model, slices, valid=aside, **how):
+            yield epoch
+        if epoch is None and current_processes().first:
+            print(f'{self.out}: this training is finished; for a longer one give another folder')
 
     def __str__(self):
         described = describe_device(self.device, default_precision(self.device, self.settings.precision))
@@ -218,6 +232,8 @@ class Training:
         if self.origins:
             described += f'; encoder from VGG16: {count_origins(self.origins)} tensors'
         return f'{described}\n{self.plan}'
+
+    __repr__ = __str__
 
     @property
     def guess(self) -> str: # '' if there is nothing to say
@@ -244,6 +260,9 @@ def train(
     device:torch.device|str|None=None, # None: the best there is
 ) -> Training: # go through it, epoch by epoch
     "Train a network as planned; the best one lies in the folder of the run."
+    if isinstance(plan, (str, Path)):
+        told = f'train takes a plan, but was given {plan!r}'
+        raise TypeError(f'{told}; make one: train(plan_training(DATA), RUN)')
     out, device = Path(out).expanduser(), own_device(device)
     if minutes is not None:
         settings = replace(settings, minutes=minutes)

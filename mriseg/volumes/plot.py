@@ -156,6 +156,7 @@ def show_planes(
     masks:Mapping[str, Volume]|None=None, # by name, on the volume's grid
     *,
     title:str='',
+    colours:Sequence[str]=STRUCTURE_COLOURS, # of the masks, in their order
 ) -> Figure:
     "Axial, coronal and sagittal slice through the centre of the masks, or of the volume without any."
     check_grids(volume, masks or {})
@@ -165,7 +166,7 @@ def show_planes(
     figure = blank_figure(9, 3.4)
     for axis, name in zip(figure.subplots(1, 3), PLANES):
         index = int(centre[PLANES[name].cut_axis])
-        plot_slice(axis, volume, name, slice_index=index, masks=masks)
+        plot_slice(axis, volume, name, slice_index=index, masks=masks, colours=colours)
         axis.set_title(f'{name} {index}', fontsize='small')
     figure.suptitle(title)
     return figure
