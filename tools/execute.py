@@ -35,6 +35,7 @@ def execute(path):
     nbdev_clean(str(path))
 
 if __name__ == '__main__':
+    os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'   # with another one no picture would be stored
     subprocess.run([Path(sys.executable).with_name('nbdev_export')], check=True)
     for name in sys.argv[1:]:
         execute(Path(name).resolve())

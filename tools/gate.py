@@ -1,4 +1,4 @@
-"The checks that CI runs. `python tools/gate.py` runs all, `python tools/gate.py export clean` those two."
+"The checks that CI runs. `python tools/gate.py` runs all, `… export clean` those two, `… quick` all that take seconds."
 import ast, json, os, re, subprocess, sys, sysconfig, tempfile, tokenize
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -220,13 +220,15 @@ def verdict(check):
 
 ALL = (export, clean, imports, order, cells, lines, lint, readme, notebooks, pytest)
 CHECKS = {check.__name__: check for check in ALL}
+QUICK = [name for name in CHECKS if name not in ('notebooks', 'pytest')]
 
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
-    unknown = set(sys.argv[1:]) - CHECKS.keys()
+    asked = QUICK if sys.argv[1:] == ['quick'] else sys.argv[1:] or CHECKS
+    unknown = set(asked) - CHECKS.keys()
     if unknown:
-        sys.exit(f'no such check: {", ".join(unknown)}; there are {", ".join(CHECKS)}')
-    count = sum((verdict(CHECKS[name]) for name in sys.argv[1:] or CHECKS), Counter())
+        sys.exit(f'no such check: {", ".join(unknown)}; there are {", ".join(CHECKS)}, or quick')
+    count = sum((verdict(CHECKS[name]) for name in asked), Counter())
     skipped = f', {count["skipped"]} skipped' if count['skipped'] else ''
     print(f'\n{count["passed"]} passed, {count["failed"]} failed{skipped}')
     sys.exit(count['failed'] > 0)

@@ -21,13 +21,13 @@ from .augment import (
 @dataclass(frozen=True)
 class Augmentation:
     "Random alterations of a batch of B images with C sequences, sampled but not yet applied."
-    geometry: Tensor # (B, 2, 3), see `move`
+    geometry: Tensor # (B, 2, 3), see `warp`
     sigma: Tensor # (B, C), see `blur`
     thickness: Tensor # (B, C, 2), see `thick_slices`
     log_gain: Tensor # (B, 1, BIAS_GRID, BIAS_GRID), see `bias_field`
     gamma: Tensor # (B, C, 1, 1), see `adjust_gamma`
-    gain: Tensor # (B, C, 1, 1), see `contrast`
-    offset: Tensor # (B, C, 1, 1), see `contrast`
+    gain: Tensor # (B, C, 1, 1), see `adjust_contrast`
+    offset: Tensor # (B, C, 1, 1), see `adjust_contrast`
     noise: Tensor # (B, 1, 1, 1), see `add_noise`
     noise_seed: int
     kept: Tensor # (B, C, 1, 1), see `drop_sequences`
