@@ -42,13 +42,13 @@ def whole_step(scaled:bool=True) -> Callable[[], None]: # call it to compute
     network = SegNet(SegNetConfig(3, 2, widths=(8, 8), depths=(1, 2), dropout=0.1))
     optimizers = _every_optimizer(network)
     scaler = torch.amp.GradScaler('cpu', enabled=scaled)
-    average = AveragedModel(network, use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    drawn = sample_augmentation(4, 3, torch.Generator().manual_seed(0))
+    ema = AveragedModel(network, use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    sampled = sample_augmentation(4, 3, torch.Generator().manual_seed(0))
     batch = torch.randn(4, 3, 32, 48)
     masks = (torch.rand(4, 2, 32, 48) > 0.8).float()
     weight = torch.ones(2)
     def step() -> None:
-        images, moved = augment(to_device(batch, cpu, precision), to_device(masks, cpu, precision), drawn)
+        images, moved = augment(to_device(batch, cpu, precision), to_device(masks, cpu, precision), sampled)
         total = torch.zeros(())
         for optimizer in optimizers:
             total += training_step(
@@ -60,7 +60,7 @@ def whole_step(scaled:bool=True) -> Callable[[], None]: # call it to compute
                 precision=precision,
                 scaler=scaler)
         for _ in range(2): # the first call copies
-            average.update_parameters(network)
+            ema.update_parameters(network)
         total.item()
         slice_probabilities(network, batch.numpy(), cpu, precision=precision)
     return step
@@ -74,7 +74,7 @@ class _Recorder(TorchDispatchMode):
         self.types = set()
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-        if operator.namespace == 'profiler': # the profiler's own marks
+        if operator.namespace == 'profiler': # the profiler's own events
             return operator(*args, **(kwargs or {}))
         self.calls[operator.name().removeprefix('aten::')] += 1
         result = operator(*args, **(kwargs or {}))

@@ -19,7 +19,7 @@ from .transfer.task import STARTS, Task, few_case_settings
 from .audit import BACKENDS, audit_operators
 from .viewing.browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
 from .cases.case import Case
-from .networks.model import Model, find_model, load_model, save_model
+from .networks.model import find_model, load_model, save_model
 from .prediction.postprocess import choose_postprocessing
 from .transfer.curve import curve_points, curve_table, forecast, learning_curve, plot_curve
 from .device import default_device, default_precision, describe_device
@@ -42,12 +42,11 @@ from .volumes.plot import show_table
 from .cases.split import named_split
 from .cases.subjects import found_cases, plural, subjects_told, write_subjects
 from .transfer.suggest import Suggestion, suggest_cases, write_suggestions
-from .together import asked_cases, check, evaluate, evaluate_subsets
+from .together import MaskSettings, asked_cases, check, evaluate, evaluate_subsets, predict
 from .training.settings import Settings
 from .transfer.transfer import transfer
 from .transfer.plan import decode_plan, name_told, plan_transfer
 from .volumes.volume import reorient
-from .prediction.folder import CaseReport, predict_cases, write_summary
 
 # %% ../nbs/95_cli.ipynb #469da4c1
 def _find(data:Path, pattern:str|None=None, subjects:str|None=None) -> CaseList:
@@ -159,21 +158,6 @@ def _tell(faults:Sequence[str], cases:Sequence) -> None:
     if faults:
         raise ValueError('\n'.join([f'{len(faults)} of {len(cases)} cases could not be done:', *faults]))
 
-def _with_rule(model:Model, threshold:float|None, keep_largest:str|None, minimum_ml:float|None) -> Model:
-    "A model that makes its masks in another way than it was told to."
-    largest = parse_yes(keep_largest, 'keep_largest')
-    given = dict(threshold=threshold, keep_largest=largest, minimum_ml=minimum_ml)
-    return replace(model, **{name: value for name, value in given.items() if value is not None})
-
-def _tell_predicted(reports:Sequence[CaseReport], out:Path) -> None:
-    "Say how many cases were done, how many of them before, and which could not be."
-    faults = [report.fault for report in reports if report.fault]
-    told = f"masks and lesions of {plural(len(reports) - len(faults), 'case')} in {out}"
-    if before := sum(report.done_before for report in reports):
-        told += f", of which {before} {'was' if before == 1 else 'were'} done before"
-    print(f"{told}; a line for each in {out/'summary.csv'}")
-    _tell(faults, reports)
-
 # %% ../nbs/95_cli.ipynb #4217c318
 @plain_errors()
 def mriseg_predict(
@@ -190,26 +174,16 @@ def mriseg_predict(
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Write a mask and a table of lesions for every case, on the case's own grid."
-    processes = current_processes()
     refuse_inside(out, data)
-    chosen, trained = own_device(device), _with_rule(load_model(model), threshold, keep_largest, minimum_ml)
+    masks = MaskSettings(threshold, parse_yes(keep_largest, 'keep_largest'), minimum_ml)
     extras = parse_extras(maps, pictures)
+    prediction = predict(data, model, out, masks=masks, extras=extras, pattern=pattern, device=device)
     own_until_end(out)
-    cases, reports = _find(data, pattern), []
-    mine = processes.share(cases)
-    try:
-        done = predict_cases(trained, mine, out, extras=extras, device=chosen)
-        for report in tqdm(done, 'predicting', len(mine), leave=False):
-            tqdm.write(as_options(str(report)))
-            reports.append(report)
-    finally:
-        if processes.count == 1 and reports:
-            write_summary(out, reports)
-    by_case = {report.case_id: report for some in processes.gather(reports) for report in some}
-    reports = [by_case[case.case_id] for case in cases]
-    if processes.first:
-        write_summary(out, reports)
-    _tell_predicted(reports, out)
+    print(prediction.cases)
+    for report in tqdm(prediction, 'predicting', leave=False):
+        tqdm.write(as_options(str(report)))
+    print(prediction)
+    _tell(prediction.faults, prediction.cases)
 
 # %% ../nbs/95_cli.ipynb #db9edd39
 @plain_errors()

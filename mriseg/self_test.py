@@ -172,10 +172,10 @@ def compare_augmentation(device:torch.device, size:tuple[int, int]) -> float:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, *size, generator=generator)
     masks = torch.ones(4, 1, *size)
-    drawn = sample_augmentation(4, 3, generator)
-    drawn = replace(drawn, noise=torch.zeros_like(drawn.noise))
-    there, _ = augment(images.to(device), masks.to(device), drawn)
-    here, _ = augment(images, masks, drawn)
+    sampled = sample_augmentation(4, 3, generator)
+    sampled = replace(sampled, noise=torch.zeros_like(sampled.noise))
+    there, _ = augment(images.to(device), masks.to(device), sampled)
+    here, _ = augment(images, masks, sampled)
     return (there.cpu() - here).abs().mean().item()
 
 # %% ../nbs/91_self_test.ipynb #6a3cba3a
@@ -228,7 +228,7 @@ def _verdict_on(device:torch.device, fine:bool) -> str:
     "The last line of the report."
     if not fine:
         bad = f'{device} DOES NOT COMPUTE what the CPU does; please report this block'
-        return f"verdict: {bad}, and use device='cpu' until it is mended"
+        return f"verdict: {bad}, and use device='cpu' until it is fixed"
     if device.type == 'cpu':
         return 'verdict: this ran on the CPU ONLY: two ways of computing on it agree, no GPU was tested'
     return f'verdict: {device} computes what the CPU does'

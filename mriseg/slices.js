@@ -1,4 +1,4 @@
-// Slices of a packed scene, drawn in the page: nbs/02_viewer.ipynb says what is in a scene and what its parts are called.
+// Slices of a packed scene, drawn in the page: nbs/viewing/50_slices.ipynb says what is in a scene and what its parts are called.
 // In a notebook this is an anywidget; in a page without Python `standalone` adds the controls. In both, what is on the screen
 // follows from a scene and from the values of a `model` (get, set, save_changes, on, off), and from nothing else.
 

@@ -73,8 +73,8 @@ def _checksum(facts:str, arrays:Sequence[np.ndarray]) -> str:
 
 def _values(label:np.ndarray) -> list[int]: # sorted
     "The label values that occur."
-    marked = label.T[label.T != 0] # most of a label is 0, and sorting all of it takes its time
-    return [0]*(marked.size < label.size) + np.unique(marked).tolist()
+    labelled = label.T[label.T != 0] # most of a label is 0, and sorting all of it takes its time
+    return [0]*(labelled.size < label.size) + np.unique(labelled).tolist()
 
 def _cut_masks(
     label:Volume,

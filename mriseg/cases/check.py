@@ -63,16 +63,16 @@ MUCH_BESIDE = 0.1 # a share
 
 def _beside_the_head(
     case:Case,
-    marked:np.ndarray, # yes/no
+    labelled:np.ndarray, # yes/no
     head:np.ndarray, # yes/no, of the same shape
 ) -> list[Fault]:
     "A label that fills the head, or lies beside it, was turned round or belongs to another image."
-    beside = (marked & ~head).sum()/max(marked.sum(), 1)
-    filled = (marked & head).sum()/max(head.sum(), 1)
+    beside = (labelled & ~head).sum()/max(labelled.sum(), 1)
+    filled = (labelled & head).sum()/max(head.sum(), 1)
     if beside > MUCH_BESIDE:
-        problem = f'marks voxels of which {beside:.0%} lie where every sequence is 0'
+        problem = f'has voxels of which {beside:.0%} lie where every sequence is 0'
     elif filled > MOST_OF_THE_HEAD:
-        problem = f'marks {filled:.0%} of the head'
+        problem = f'fills {filled:.0%} of the head'
     else:
         return []
     told = f'{case.label} {problem}'
@@ -210,7 +210,7 @@ def _label_faults(facts:Sequence[CaseFacts], structures:Mapping[str, Sequence[in
         faults += _odd_values(one, structures, lonely, len(labelled))
         if not set(one.labels) - {0}:
             advice = 'nothing, if the person has nothing; else put the right mask there'
-            problem = f'{one.case.label} marks nothing'
+            problem = f'{one.case.label} is empty'
             faults.append(Fault(one.case.case_id, 'empty label', problem, advice, must_mend=False))
     return faults
 
@@ -257,12 +257,12 @@ def _odd_brightness(facts:Sequence[CaseFacts], name:str) -> list[Fault]:
 
 # %% ../../nbs/cases/26_check.ipynb #7bdcdc61
 def _mostly_empty(facts:Sequence[CaseFacts]) -> list[Fault]:
-    "A set in which half of the labels or more mark nothing."
+    "A set in which half of the labels or more are empty."
     labelled = [one for one in facts if one.labels is not None]
     empty = sum(not set(one.labels) - {0} for one in labelled)
     if len(labelled) < FEW or empty < len(labelled)/2:
         return []
-    problem, advice = f'{empty} of {len(labelled)} labels mark nothing', 'look whether the right masks were exported'
+    problem, advice = f'{empty} of {len(labelled)} labels are empty', 'look whether the right masks were exported'
     return [Fault(WHOLE_SET, 'empty labels', problem, advice, must_mend=False)]
 
 def _unusual(facts:Sequence[CaseFacts]) -> list[Fault]:
@@ -281,19 +281,19 @@ def _unusual(facts:Sequence[CaseFacts]) -> list[Fault]:
 @dataclass(frozen=True, eq=False, repr=False)
 class Report:
     "What was found in a data set; as text it is a table."
-    faults: list[Fault] # what must be mended first, then by case
+    faults: list[Fault] # errors first, then by case
     facts: list[CaseFacts] # of the cases of which anything could be read
 
     def __str__(self):
         width = max((len(fault.case_id) for fault in self.faults), default=0)
         kinds = max((len(fault.kind) for fault in self.faults), default=0)
-        indent = ' '*(width + kinds + 10)
+        indent = ' '*(width + kinds + 11)
         lines = []
         for fault in self.faults:
-            severity = 'MEND' if fault.must_mend else 'look'
+            severity = 'ERROR' if fault.must_mend else 'CHECK'
             lines.append(f'{severity}  {fault.case_id:{width}}  {fault.kind:{kinds}}  {fault.problem}')
             lines.append(f'{indent}→ {fault.advice}')
-        return '\n'.join(lines) or 'nothing to mend'
+        return '\n'.join(lines) or 'no errors, nothing to check'
 
     def __repr__(self):
         return str(self)
@@ -306,7 +306,7 @@ class Report:
         "Write `faults.csv`, for a spreadsheet or a program, and `contact_sheet.png`."
         rows = [('severity', 'case', 'kind', 'problem', 'advice')]
         for fault in self.faults:
-            severity = 'mend' if fault.must_mend else 'look'
+            severity = 'error' if fault.must_mend else 'check'
             rows.append([severity, fault.case_id, fault.kind, fault.problem, fault.advice])
         write_csv(Path(folder)/'faults.csv', rows)
         if self.facts:

@@ -288,7 +288,7 @@ SCORES = (
     Column('precision', 'precision', 'prec.', better='higher'),
     Column('hd95_mm', 'HD95', 'HD95', 'mm', 1, better='lower'),
     Column('penalised_hd95_mm', 'penalised HD95', '', 'mm', 1, better='lower'),
-    Column('assd_mm', 'mean surface distance', 'mean', 'mm', 1, better='lower'),
+    Column('assd_mm', 'average symmetric surface distance', 'ASSD', 'mm', 1, better='lower'),
     Column('truth_ml', 'true volume', 'true', 'mL', 1),
     Column('volume_error_ml', 'volume error', 'error', 'mL', 1),
     Column('flair_threshold_dice', _BASELINE_TITLES['flair_threshold_dice'], 'FLAIR>'),

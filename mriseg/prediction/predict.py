@@ -48,7 +48,7 @@ def loaded_images(
     model:Model,
     loaded:LoadedCase, # with the sequences of the model
 ) -> tuple[np.ndarray, Placement]: # (K, C, H, W), and the way back
-    "What a network sees of an examination; 0 where a sequence is missing."
+    "What a network sees of a case; 0 where a sequence is missing."
     present = present_sequences(model, loaded)
     sequences = {name: loaded.sequences[name] for name in present}
     unlabelled = replace(loaded, label=None, sequences=sequences)
@@ -80,7 +80,7 @@ def predict_probabilities(
     batch_size:int=16,
     precision:Precision|None=None, # `None` takes the one that suits the device
 ) -> dict[str, Volume]: # by structure: float32, 0 … 1, on the case's own grid
-    "The probability of each structure in each voxel of an examination."
+    "The probability of each structure in each voxel of a case."
     device = default_device(device)
     images, placement = loaded_images(model, loaded)
     probabilities = slice_probabilities(model.network, images, device, batch_size=batch_size, precision=precision)
@@ -91,15 +91,15 @@ def predict_probabilities(
 
 # %% ../../nbs/prediction/41_predict.ipynb #efbf99bf
 def mask_from(
-    model:Model, # whose threshold and rules are followed
+    model:Model, # whose threshold and postprocessing are applied
     probability:Volume, # 0 … 1
 ) -> Volume: # uint8, 0 or 1
     "Make a mask of a probability, as a model would have it."
     mask = replace(probability, array=(probability.array >= model.threshold).astype(np.uint8))
     if not (model.keep_largest or model.minimum_ml):
         return mask
-    pieces, _ = connected_components(mask, minimum_ml=model.minimum_ml)
-    kept = pieces == 1 if model.keep_largest else pieces > 0
+    components, _ = connected_components(mask, minimum_ml=model.minimum_ml)
+    kept = components == 1 if model.keep_largest else components > 0
     return replace(mask, array=kept.astype(np.uint8))
 
 # %% ../../nbs/prediction/41_predict.ipynb #c1a50f7a
@@ -119,7 +119,7 @@ def predict_loaded(
     *,
     device:torch.device|str|None=None, # None: the best there is
 ) -> Prediction:
-    "Predict an examination that is in memory."
+    "Predict a case that is in memory."
     device = default_device(device)
     probabilities = predict_probabilities(model, loaded, device=device)
     masks = {name: mask_from(model, probability) for name, probability in probabilities.items()}

@@ -52,8 +52,8 @@ def sampled_probabilities(
                 found = slice_probabilities(_Dropping(model.network), images, device)
             yield found
         return
-    mirrored = ((), (-2,)) if model.flips else ((),) # not where structures have a side
-    for side in mirrored:
+    flips = ((), (-2,)) if model.flips else ((),) # not where structures have a side
+    for side in flips:
         for gain in GAINS:
             altered = np.flip(images*gain, side).copy()
             yield np.flip(slice_probabilities(model.network, altered, device), side)

@@ -78,7 +78,7 @@ def read_run(
 
 # %% ../../nbs/training/65_run.ipynb #0bada4f9
 def plot_run(record:RunRecord) -> Figure:
-    "Loss and Dice by epoch, with what trivial answers score as dotted lines."
+    "Loss and Dice by epoch, with what baselines score as dotted lines."
     shown = dict(loss='loss of training')
     if record.cases:
         shown['dice'] = 'Dice of the cases held out'
@@ -98,7 +98,7 @@ def _plot_column(
     key:str, # 'loss' or 'dice'
     label:str, # of the axis
 ) -> None:
-    "One column of the history by epoch, and what trivial answers score in it."
+    "One column of the history by epoch, and what baselines score in it."
     number = record.numbers('number')
     if key == 'dice':
         for case in record.cases:
@@ -153,7 +153,7 @@ def _how_good(record:RunRecord, best:int) -> str: # the best epoch, from 0
     "What may be expected of the model, in a sentence or two."
     count = len(record.epochs)
     if not record.cases:
-        kept = f'All cases were learned from and none was held out, so the last of {count} epochs is kept'
+        kept = f'All cases were trained on and none was held out, so the last of {count} epochs is kept'
         return f'{kept}, and how good it is can not be said.'
     dice, names = record.numbers('dice')[best], ', '.join(record.cases)
     reached = f'Best epoch: {best + 1} of {count}, mean Dice {dice:.3f} over what was held out: {names}.'

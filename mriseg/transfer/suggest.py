@@ -52,7 +52,7 @@ class Suggestion:
     fault: str = '' # why it could not be looked at
 
 def suggest_cases(
-    model:Model, # that knows the task already, be it from one or two cases
+    model:Model, # that knows the task already, if only from one or two cases
     cases:Sequence[Case],
     *,
     device:torch.device|str|None=None, # None: the best there is

@@ -49,12 +49,12 @@ FEWEST_TO_PUT_ASIDE = 6
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    "A base, and the labelled cases of what it shall learn."
+    "A base, and the labelled cases of a new task."
     base: Model
     structures: Mapping[str, tuple[int, ...]] # what is to be found, with label values
-    train: Sequence[CachedCase] # to learn from
+    train: Sequence[CachedCase] # training cases
     valid: Sequence[CachedCase] = () # held out; none where cases are few
-    subjects: Mapping[str, str] = field(default_factory=dict) # person by case id, where it is known
+    subjects: Mapping[str, str] = field(default_factory=dict) # subject by case id, where it is known
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def usual_sequences(
 ) -> tuple[str, ...]:
     "The base's sequences that every case has, in the base's order; if there is none, whatever every case has."
     if not cases:
-        raise ValueError('there are no cases to learn from; give some with labels')
+        raise ValueError('there are no training cases; give some with labels')
     common = [name for name in cases[0].sequences if all(name in case.sequences for case in cases)]
     if not common:
         raise ValueError('no sequence is there in every case; name those to use, or leave cases out')
@@ -121,7 +121,7 @@ def prepare_task(
     sequences:Sequence[str]|None=None, # `None`: see `usual_sequences`
     split:Split|None=None, # `None`: see `usual_split`
 ) -> Task:
-    "Decode the cases of a task, and put some aside."
+    "Decode the cases of a task, and hold some out."
     split = split or usual_split(cases)
     everyone, count = [*split.train, *split.valid], len(split.train)
     names = tuple(sequences or usual_sequences(base, everyone))
@@ -135,10 +135,10 @@ def prepare_task(
 
 # %% ../../nbs/transfer/80_task.ipynb #e834dfe4
 def _refuse_empty(task:Task) -> None:
-    "Refuse structures that no case to learn from holds."
+    "Refuse structures that no training case holds."
     for n, (name, values) in enumerate(task.structures.items()):
         if not any(case.voxels[n] for case in task.train):
-            given = f"none of the {len(task.train)} cases to learn from holds any voxel of the structure '{name}'"
+            given = f"none of the {len(task.train)} training cases holds any voxel of the structure '{name}'"
             told = f"{given} (label values {'+'.join(map(str, values))}); check its label values"
             raise ValueError(told)
 
@@ -146,27 +146,27 @@ def _refuse_unfair(
     task:Task,
     aside:Sequence[Case], # the cases held out, as they were found
 ) -> None:
-    "Refuse cases held out that could not judge, or would flatter."
+    "Refuse cases held out whose Dice would be undefined, or would flatter."
     for n, name in enumerate(task.structures):
         if not any(case.voxels[n] for case in task.valid):
             given = f"none of the {len(task.valid)} cases held out holds any voxel of the structure '{name}'"
-            told = f'{given}, so nobody could judge how it is found; put others aside'
+            told = f'{given}, so its Dice would be undefined; hold out others'
             raise ValueError(told)
     refuse_shared(task.train, task.valid)
     scans = {case.case_id: list(case.content) for case in task.valid}
-    for case in aside: # the base may have seen the same person in a sequence that isn't used now
+    for case in aside: # the base may have seen the same subject in a sequence that isn't used now
         for name in set(task.base.sequences) & set(case.sequences) - set(task.sequences):
             unused = read_case(case, [name]).sequences[name]
             scans[case.case_id].append(scan_fingerprint(unused))
     known = seen_before(task.base, scans)
     if known:
         verb = 'is' if len(known) == 1 else 'are'
-        given = f"{', '.join(known)} {verb} held out to judge by, but the base was trained on the same scans"
-        told = f'{given}, so the judgement would flatter; put other cases aside'
+        given = f"{', '.join(known)} {verb} held out, but the base was trained on the same scans"
+        told = f'{given}, so the scores would flatter; hold out other cases'
         raise ValueError(told)
 
 # %% ../../nbs/transfer/80_task.ipynb #9f081ccf
-JOINS = dict(decoder=0.05, encoder=0.1) # progress at which a part begins to learn
+JOINS = dict(decoder=0.05, encoder=0.1) # progress at which a parameter group begins to learn
 ENCODER_RATE = 0.5 # share of the learning rate
 
 def _block(origin:Origin) -> str:
@@ -176,16 +176,16 @@ def _block(origin:Origin) -> str:
 def gradual_groups(origins:Sequence[Origin]) -> tuple[ParameterGroup, ...]:
     "The order in which a network that has learned something learns anew: what is new, the decoder, the encoder."
     new = {_block(origin) for origin in origins if origin.how != 'loaded'}
-    parts = []
+    groups = []
     for name, rate in (('decoder', 1.), ('encoder', ENCODER_RATE)):
         blocks = [_block(origin) for origin in origins if origin.name.startswith(name)]
         old = tuple(dict.fromkeys(block for block in blocks if block not in new))
         if old:
-            parts.append(ParameterGroup(old, JOINS[name], rate))
-    return tuple(parts)
+            groups.append(ParameterGroup(old, JOINS[name], rate))
+    return tuple(groups)
 
 # %% ../../nbs/transfer/80_task.ipynb #67ccb7d1
-COURSE = (30, 50) # passes and steps of each
+COURSE = (30, 50) # epochs and steps of each
 
 def augmentation_strength(count:int) -> float: # of random alterations
     "The fewer cases, the stronger: 1.5 for one, 1 from sixteen on."
@@ -197,7 +197,7 @@ def few_case_settings(
     flip:bool=True, # exchange left and right at random; not for structures that have a side
     seed:int=0,
 ) -> Settings:
-    "A course that needs no choice."
+    "A course for few cases; nothing has to be chosen."
     epochs, steps = COURSE
     return Settings(epochs=epochs, epoch_steps=steps, minutes=minutes, flip=flip, seed=seed)
 
@@ -213,25 +213,25 @@ def batch_that_fits(
 STARTS = ('transfer', 'scratch')
 
 def fit_task(
-    task:Task, # learns from its training cases; the cases held out, if there are any, choose the best pass
+    task:Task, # its training cases teach; the cases held out, if there are any, choose the best epoch
     start:str, # one of `STARTS`
     *,
     settings:Settings,
     run_folder:Path, # an unfinished run there is continued
     device:torch.device|str|None=None, # None: the best there is
-) -> Iterator[Epoch]: # one record per pass, as from `fit`
+) -> Iterator[Epoch]: # one record per epoch, as from `fit`
     "Train on a task, from its base or from scratch."
     device = default_device(device)
     if start not in STARTS:
         told = f"there is no start '{start}'; use {' or '.join(STARTS)}"
         raise ValueError(told)
-    slices, parts, facts = SliceDataset(task.train), (), {}
+    slices, groups, facts = SliceDataset(task.train), (), {}
     batch_size = batch_that_fits(slices, settings.batch_size)
     torch.manual_seed(settings.seed)
     if start == STARTS[0]:
         model, origins = adapt_model(task.base, task.sequences, task.structures)
         estimate_statistics(model, slices, batch_size=batch_size)
-        parts, facts = gradual_groups(origins), dict(base=task.base_facts)
+        groups, facts = gradual_groups(origins), dict(base=task.base_facts)
     else:
         network = network_for(task.base, task.sequences, list(task.structures))
         model = Model(network, task.sequences, dict(task.structures))
@@ -240,7 +240,7 @@ def fit_task(
         model=replace(model, facts=facts),
         slices=slices,
         valid=task.valid or None,
-        settings=replace(settings, batch_size=batch_size, parameter_groups=parts, augmentation=strength),
+        settings=replace(settings, batch_size=batch_size, parameter_groups=groups, augmentation=strength),
         run_folder=run_folder,
         device=device,
     )

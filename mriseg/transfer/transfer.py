@@ -55,7 +55,7 @@ def unchanged_base(
 # %% ../../nbs/transfer/82_transfer.ipynb #5f2c1c32
 @dataclass(frozen=True)
 class Candidate:
-    "A competitor, and how it scored on cases that it had not learned from."
+    "A competitor, and how it scored on cases that it was not trained on."
     start: str # 'base' as it is, 'transfer' or 'scratch'
     case_dice: Mapping[str, tuple[float, ...]] # by case: one per structure, NaN where undefined; empty if no case could be spared
     epochs: int # after which its model was taken
@@ -66,21 +66,21 @@ class Candidate:
 
     def __str__(self):
         if not self.case_dice:
-            return f'{self.start:8}: not judged, for no case could be spared ({self.epochs} passes)'
+            return f'{self.start:8}: not scored, for no case could be held out ({self.epochs} epochs)'
         count = len(self.case_dice)
         cases = 'cases' if count > 1 else 'case'
-        taken = f' (pass {self.epochs})' if self.epochs else ''
+        taken = f' (epoch {self.epochs})' if self.epochs else ''
         return f'{self.start:8}: Dice {self.dice:.3f} over {count} {cases}{taken}'
 
 # %% ../../nbs/transfer/82_transfer.ipynb #1ebbd5f9
-def _by_put_aside(
+def _by_held_out(
     task:Task,
     start:str,
     settings:Settings,
     folder:Path, # of the transfer
     device:torch.device,
 ) -> Candidate:
-    "Train, and let the cases held out choose the pass and judge."
+    "Train, choose the epoch by the cases held out, and score them."
     for _ in fit_task(task, start, settings=settings, run_folder=folder/start, device=device):
         pass
     facts = load_model(folder/start).facts
@@ -90,8 +90,8 @@ def _by_put_aside(
 # %% ../../nbs/transfer/82_transfer.ipynb #52190a0c
 def spared(
     task:Task,
-) -> list[list[CachedCase]]: # by person
-    "The cases that can be left out, by person: they hold something, others hold all, and the base hasn't seen them."
+) -> list[list[CachedCase]]: # by subject
+    "The cases that can be left out, by subject: they hold something, others hold all, and the base hasn't seen them."
     seen = set(seen_before(task.base, {case.case_id: case.content for case in task.train}))
     folds = []
     for subject in dict.fromkeys(map(task.subject, task.train)):
@@ -107,7 +107,7 @@ def spared(
     return folds
 
 def _without(task:Task, fold:Sequence[CachedCase]) -> Task:
-    "The task without some cases, which judge instead."
+    "The task with some cases held out."
     return replace(task, train=[case for case in task.train if case not in fold], valid=fold)
 
 def _fold_folder(
@@ -119,19 +119,19 @@ def _fold_folder(
     return folder/'left_out'/fold[0].case_id/start
 
 # %% ../../nbs/transfer/82_transfer.ipynb #653ef047
-def _passes_made(run:Path) -> int:
-    "How many passes a run has finished."
+def _epochs_made(run:Path) -> int:
+    "How many epochs a run has finished."
     if not RunFolder(run).history.is_file():
         return 0
     return len(read_run(run).epochs)
 
-def _in_passes(
+def _in_epochs(
     task:Task,
     settings:Settings,
     folder:Path, # of the transfer
     device:torch.device,
 ) -> Settings:
-    "A course in minutes as one in passes, measured by the first training that leaves somebody out."
+    "A course in minutes as one in epochs, measured by the first training that leaves a subject out."
     if settings.minutes is None:
         return settings
     folds = spared(task)
@@ -140,21 +140,21 @@ def _in_passes(
     run = _fold_folder(folder, folds[0], STARTS[0])
     for _ in fit_task(_without(task, folds[0]), STARTS[0], settings=settings, run_folder=run, device=device):
         pass
-    return replace(settings, minutes=None, epochs=_passes_made(run))
+    return replace(settings, minutes=None, epochs=_epochs_made(run))
 
 # %% ../../nbs/transfer/82_transfer.ipynb #ed7ac8b7
 def _left_out(
     task:Task,
     start:str,
-    settings:Settings, # a course in passes
+    settings:Settings, # a course in epochs
     folder:Path, # of the transfer
     device:torch.device,
-) -> dict[str, list[tuple[float, ...]]]: # by case, after each pass
-    "Train without each person in turn, and note how those left out fare."
+) -> dict[str, list[tuple[float, ...]]]: # by case, after each epoch
+    "Train without each subject in turn, and note how those left out fare."
     by_case = {}
     for fold in spared(task):
         run = _fold_folder(folder, fold, start)
-        if _passes_made(run) < settings.epochs:
+        if _epochs_made(run) < settings.epochs:
             for _ in fit_task(_without(task, fold), start, settings=settings, run_folder=run, device=device):
                 pass
         found = read_run(run).by_case
@@ -169,17 +169,17 @@ def _by_leaving_out(
     folder:Path, # of the transfer
     device:torch.device,
 ) -> Candidate:
-    "Choose the pass by those left out, and train on all cases up to that pass."
-    course = _in_passes(task, settings, folder, device)
+    "Choose the epoch by those left out, and train on all cases up to that epoch."
+    course = _in_epochs(task, settings, folder, device)
     by_case = _left_out(task, start, course, folder, device)
     mean = lambda n: mean_score({case: scores[n] for case, scores in by_case.items()})
     best = max(range(course.epochs), key=mean) + 1 if by_case else None # the first of equals
-    if best is None or _passes_made(folder/start) < best:
+    if best is None or _epochs_made(folder/start) < best:
         for epoch in fit_task(task, start, settings=course, run_folder=folder/start, device=device):
             if epoch.number == best:
                 break
     dice = {case: scores[best - 1] for case, scores in by_case.items()}
-    return Candidate(start, dice, _passes_made(folder/start))
+    return Candidate(start, dice, _epochs_made(folder/start))
 
 # %% ../../nbs/transfer/82_transfer.ipynb #6ba3e13c
 @dataclass(frozen=True, eq=False)
@@ -194,7 +194,7 @@ class Outcome:
     def __str__(self):
         lines = [str(one) for one in self.candidates]
         if any(one.case_dice for one in self.candidates):
-            note = 'of transfer and scratch the best pass was chosen by the same cases'
+            note = 'of transfer and scratch the best epoch was chosen by the same cases'
             lines.append(f'{note}: on new patients expect somewhat less')
         kept = f'kept: {self.chosen}, in {find_model(self.folder)}'
         report = f"; how it learned: {RunFolder(self.folder/self.chosen).report}"
@@ -206,17 +206,17 @@ class Outcome:
 # %% ../../nbs/transfer/82_transfer.ipynb #46ad0a86
 def _choose(candidates:Sequence[Candidate]) -> tuple[str, str]: # start and warning
     "The start that is kept, and what one should know of it."
-    judged = [one for one in candidates if one.case_dice]
-    if not judged:
+    scored = [one for one in candidates if one.case_dice]
+    if not scored:
         unknown = 'nobody knows how good this model is, nor whether it is better than one from scratch'
         need = 'judging takes two subjects with every structure, one of them new to the base; label another'
-        return STARTS[0], f'no case could be spared to judge by, so {unknown}: {need}'
-    best = max(judged, key=lambda one: one.dice) # the first of equals, and transfer comes first
+        return STARTS[0], f'no case could be held out, so {unknown}: {need}'
+    best = max(scored, key=lambda one: one.dice) # the first of equals, and transfer comes first
     if best.start == STARTS[0]:
         return best.start, ''
-    ours, = (one for one in judged if one.start == STARTS[0])
+    ours, = (one for one in scored if one.start == STARTS[0])
     what = 'the base as it is' if best.start == 'base' else 'a network from scratch, trained as long,'
-    reached = f'transfer reaches a Dice of {ours.dice:.3f} on cases that were not learned from'
+    reached = f'transfer reaches a Dice of {ours.dice:.3f} on cases that were not trained on'
     return best.start, f'{reached}, but {what} reaches {best.dice:.3f} and is kept instead'
 
 # %% ../../nbs/transfer/82_transfer.ipynb #70629069
@@ -229,14 +229,14 @@ def trainings_told(task:Task, settings:Settings) -> str:
         number = len(STARTS)*(folds + 1)
         why = 'from the base and from scratch, with each part left out in turn and with all'
     else:
-        number, why = 1, 'from the base, with nothing to judge it by'
+        number, why = 1, 'from the base, with nothing to compare it with'
     if settings.minutes:
         later = ' (the later ones take as many steps as the first)'
         long = f'about {settings.minutes:g} min' + later*(not task.valid and folds > 0)
     elif settings.epoch_steps:
         long = f'{settings.epochs*settings.epoch_steps} steps'
     else:
-        long = plural(settings.epochs, 'pass') if settings.epochs == 1 else f'{settings.epochs} passes'
+        long = plural(settings.epochs, 'epoch')
     return f"{plural(number, 'training')} of {long}: {why}"
 
 # %% ../../nbs/transfer/82_transfer.ipynb #cc2b6c97
@@ -265,8 +265,8 @@ def _write_candidates(
     candidates:Sequence[Candidate],
     structures:Sequence[str], # their names
 ) -> None:
-    "Write how each competitor scored on each case; one that wasn't judged has no case and no score."
-    rows = [('start', 'passes', 'case', *structures)]
+    "Write how each competitor scored on each case; one that wasn't scored has no case and no score."
+    rows = [('start', 'epochs', 'case', *structures)]
     for one in candidates:
         for case, scores in one.case_dice.items():
             rows.append((one.start, one.epochs, case, *(f'{dice:.4f}' for dice in scores)))
@@ -308,11 +308,11 @@ def _compared(
     "Train in all ways, and keep the best."
     bind_folder(folder, task.identity(settings))
     write_origins(folder/'origins.csv', adapt_model(task.base, task.sequences, task.structures)[1])
-    judge = _by_put_aside if task.valid else _by_leaving_out
+    compete = _by_held_out if task.valid else _by_leaving_out
     unseen = task.valid or [case for fold in spared(task) for case in fold]
     candidates = []
     for start in STARTS if unseen else STARTS[:1]:
-        candidates.append(judge(task, start, settings, folder, device))
+        candidates.append(compete(task, start, settings, folder, device))
         print(candidates[-1], flush=True)
     as_is = unchanged_base(task)
     if as_is and unseen:
@@ -320,7 +320,7 @@ def _compared(
         print(candidates[-1], flush=True)
     chosen, warning = _choose(candidates)
     model = as_is if chosen == 'base' else load_model(folder/chosen)
-    judged = {one.start: one.dice for one in candidates if one.case_dice}
-    save_model(RunFolder(folder).best, replace(model, facts=dict(model.facts, start=chosen, compared=judged)))
+    scored = {one.start: one.dice for one in candidates if one.case_dice}
+    save_model(RunFolder(folder).best, replace(model, facts=dict(model.facts, start=chosen, compared=scored)))
     _write_candidates(folder/'candidates.csv', candidates, list(task.structures))
     return Outcome(tuple(candidates), chosen, load_model(folder), folder, warning)

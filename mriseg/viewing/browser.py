@@ -97,13 +97,13 @@ def _set_options(
 # %% ../../nbs/viewing/52_browser.ipynb #5f146f4c
 @cache
 def _slices_class() -> type[widgets.DOMWidget]|None:
-    "The widget that draws slices in the page, if anywidget is installed."
+    "The widget that plots slices in the page, if anywidget is installed."
     try:
         import anywidget # the extra 'browser'
     except ImportError:
         return None
     class Slices(anywidget.AnyWidget):
-        "Slices of a packed scene, drawn by the script of `viewer`."
+        "Slices of a packed scene, plotted by the script of `slices`."
         _esm = (files('mriseg')/'slices.js').read_text(encoding='utf-8')
         scene = traitlets.Bytes().tag(sync=True)
         outlines = traitlets.Bool(True).tag(sync=True)
@@ -228,7 +228,7 @@ def _arrange(browser:'SliceBrowser') -> list[widgets.Widget]:
     return [*above, *sliders, browser.picture, below, browser.message, browser.solid]
 
 # %% ../../nbs/viewing/52_browser.ipynb #3a1be9f6
-_SLOW = ("Python draws these slices, one by one; "
+_SLOW = ("Python plots these slices, one by one; "
          "with pip install 'mriseg[browser]' the page does, much faster")
 
 def _make_case_list(names:list[str], name:str) -> widgets.Dropdown:
@@ -251,7 +251,7 @@ def _make_buttons() -> dict[str, widgets.Button]:
     return {name: widgets.Button(description=name) for name in names}
 
 def _make_picture(live:bool) -> widgets.DOMWidget:
-    "What shows a slice: the widget that draws in the page, or a picture that Python makes."
+    "What shows a slice: the widget that plots in the page, or a picture that Python makes."
     if live:
         return _slices_class()()
     layout = widgets.Layout(width=f'{WIDTH}px', max_width='100%')
@@ -264,7 +264,7 @@ class SliceBrowser(widgets.VBox):
         self,
         cases:Scene|Scenes, # one scene, or a function per case that makes its scene
         *,
-        live:bool=True, # have the page draw the slices, where anywidget is installed
+        live:bool=True, # have the page plot the slices, where anywidget is installed
     ):
         self.deck, self.controls = Deck(cases), _make_controls()
         self.live = live and _slices_class() is not None
@@ -350,7 +350,7 @@ def put_case(
 
 # %% ../../nbs/viewing/52_browser.ipynb #e7b3814c
 def redraw(browser:SliceBrowser) -> None:
-    "Show the slider and the player of the plane, and the picture where Python draws it."
+    "Show the slider and the player of the plane, and the picture where Python plots it."
     if browser.packed is None: # in between two cases
         return
     for plane in PLANES:
@@ -404,7 +404,7 @@ def _wrong(browser:SliceBrowser) -> tuple[widgets.IntSlider, np.ndarray]: # the 
     wrong = np.array(header['counts'][plane][structure]['wrong'])
     if not wrong.any():
         compared = 'errors' in header['overlays']
-        told = 'prediction and truth differ nowhere' if compared else 'there is no truth to compare with'
+        told = 'prediction and truth are equal' if compared else 'there is no truth to compare with'
         browser.tell(told)
     return browser.controls[plane], wrong
 

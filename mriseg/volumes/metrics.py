@@ -63,7 +63,7 @@ def surface_scores(
     predicted:np.ndarray, # (I, J, K) yes/no
     truth:np.ndarray, # (I, J, K) yes/no
     spacing:tuple[float, float, float], # mm between voxel centres
-) -> tuple[float, float]: # HD95 and mean surface distance in mm; NaN if either mask is empty
+) -> tuple[float, float]: # HD95 and average symmetric surface distance in mm; NaN if either mask is empty
     "The larger 95th percentile of the two sets of distances, and the mean of all of them together."
     found = surface_distances(predicted, truth, spacing)
     if not len(found[0]):
