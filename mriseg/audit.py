@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['BACKENDS', 'CHOSEN_BY_DEVICE', 'NOT_IN_TABLE', 'whole_step', 'record_operators', 'record_callees', 'Kernels',
-           'kernel_table', 'Operator', 'judge_operator', 'Audit', 'audit_operators']
+           'kernel_table', 'Operator', 'judge_operator', 'Audit', 'audit_operators', 'refuse_missing']
 
 # %% ../nbs/90_audit.ipynb #bafd35ed
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 
@@ -296,3 +296,12 @@ def audit_operators(
     for name in sorted(calls):
         operators.append(judge_operator(name, calls[name], table=table, callees=callees, backend=key))
     return Audit(key, torch.__version__, tuple(operators), torch.float64 in types)
+
+# %% ../nbs/90_audit.ipynb #93c66b6d
+def refuse_missing(
+    audits:Sequence[Audit], # of one backend or several
+) -> None:
+    "Refuse a PyTorch that has no kernel for something that is needed."
+    lacking = [f'{operator.name} on {audit.backend}' for audit in audits for operator in audit.missing]
+    if lacking:
+        raise ValueError(f"without a kernel: {', '.join(lacking)}")

@@ -4,61 +4,46 @@
 
 # %% auto #0
 __all__ = ['mriseg_check', 'mriseg_train', 'mriseg_predict', 'mriseg_evaluate', 'mriseg_postprocess', 'mriseg_compare',
-           'asked_scenes', 'mriseg_browse', 'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
+           'mriseg_browse', 'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
 
 # %% ../nbs/95_cli.ipynb #4fc53f85
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
 from tqdm.auto import tqdm
 
-from .transfer.task import STARTS, Task, few_case_settings
-from .audit import BACKENDS, audit_operators
-from .viewing.browser import Deck, Scenes, folder_scenes, model_scenes, write_browser
-from .cases.case import Case
-from .networks.model import find_model, load_model, save_model
-from .prediction.postprocess import choose_postprocessing
-from .transfer.curve import curve_points, curve_table, forecast, learning_curve, plot_curve
+from .transfer.task import few_case_settings
+from .audit import BACKENDS, audit_operators, refuse_missing
+from .viewing.browser import Deck
+from .networks.model import find_model
+from .transfer.curve import curve_told
 from .device import default_device, default_precision, describe_device
-from .evaluation.evaluate import comparison_table, read_scores, score_table, subset_table
-from mriseg.arguments import (
+from .evaluation.table import score_table
+from .evaluation.compare import subset_table
+from .arguments import (
     as_options, own_until_end, parse_extras, parse_names, parse_share, parse_structures, parse_yes, plain_errors,
-    refuse_inside)
-from .files import atomic_write
+    refuse_base, refuse_faults, refuse_inside, say)
 from .folders import refuse_occupied
 from .cases.find import CaseList, find_cases
-from .folders import keep_record, refuse_edited
-from .volumes.nifti import read_volume
-from .volumes.phantom import write_phantoms
+from .folders import refuse_edited
 from .training.plan import plan_training, train, training_told
-from .processes import current_processes, own_device
-from .networks.segnet import preset_config
+from .processes import own_device
 from .self_test import self_test
-from .serve import refuse_port, serve_page
-from .volumes.plot import show_table
-from .cases.split import named_split
-from .cases.subjects import found_cases, plural, subjects_told, write_subjects
-from .transfer.suggest import Suggestion, suggest_cases, write_suggestions
-from .together import MaskSettings, asked_cases, check, evaluate, evaluate_subsets, predict
+from .serve import calling_cell, refuse_port, serve_page
+from .cases.subjects import found_cases, plural, subjects_told
+from .transfer.suggest import suggest_cases, unlabelled_cases, write_suggestions
+from .together import (
+    MaskSettings, browse, case_scenes, check, compare, evaluate, evaluate_subsets, postprocess, predict)
 from .training.settings import Settings
 from .transfer.transfer import transfer
 from .transfer.plan import decode_plan, name_told, plan_transfer
-from .volumes.volume import reorient
+from .demo import demo
 
 # %% ../nbs/95_cli.ipynb #469da4c1
 def _find(data:Path, pattern:str|None=None, subjects:str|None=None) -> CaseList:
-    "Find the cases, say who is who among them, and say in a line what was recognised and what was not."
+    "Find the cases, say in a line what was recognised and what was not, and who is who among them."
     cases = find_cases(data, pattern)
     print(cases)
     return found_cases(cases, subjects=subjects)
-
-def _tell_subjects(cases:Sequence[Case]) -> None:
-    "Say which cases are taken for one person, and what is open."
-    for line in subjects_told(cases):
-        print(as_options(line))
 
 # %% ../nbs/95_cli.ipynb #6f4a4390
 @plain_errors()
@@ -73,35 +58,18 @@ def mriseg_check(
     subjects:str=None, # who is who where names don't tell: 'each' if all cases are different subjects, or a CSV table with the columns case and subject
     unlabelled:bool=False, # cases without a label are all right, though others have one
 ):
-    "Read every case and list what has to be mended or should be looked at."
+    "Read every case and list what has to be fixed or should be checked."
     if out:
         own_until_end(out)
-        keep_record(out)
-        refuse_edited([out/name for name in ('faults.csv', 'subjects.csv', 'contact_sheet.png')])
     cases = _find(data, pattern, subjects)
-    if valid:
-        aside = {case.case_id for case in named_split(valid, cases).valid}
-        cases = CaseList(replace(case, part='valid' if case.case_id in aside else 'train') for case in cases)
-    labelled = any(case.label for case in cases)
-    if not (labelled or unlabelled):
+    if not unlabelled and not any(case.label for case in cases):
         print('no case has a label, so they are checked as new cases')
-    report = check(
-        cases,
-        sequences=parse_names(sequences) if sequences else None,
-        structures=parse_structures(structures) if structures else None,
-        needs_label=labelled and not unlabelled)
-    print(as_options(str(report)))
-    _tell_subjects(cases)
-    if out:
-        report.write(out)
-        write_subjects(out/'subjects.csv', cases)
-    to_mend = [fault for fault in report.faults if fault.must_mend]
-    wrong = {fault.case_id for fault in to_mend}
-    odd = {fault.case_id for fault in report.faults} - wrong
-    told = f"{plural(len(cases), 'case')}: {len(wrong)} to be mended, {len(odd)} more to be looked at"
-    print(f'{told}; {out}/faults.csv, subjects.csv and contact_sheet.png' if out else told)
-    if to_mend:
-        raise ValueError(f"{plural(len(to_mend), 'fault')} in {data} must be mended, listed above")
+    given = dict(sequences=parse_names(sequences), structures=parse_structures(structures), valid=valid)
+    report = check(cases, needs_label=False if unlabelled else None, out=out, **given)
+    say('\n'.join([str(report), *subjects_told(report.cases)]))
+    print(report.counts + (f'; {out}/faults.csv, subjects.csv and contact_sheet.png' if out else ''))
+    if report.to_mend:
+        raise ValueError(f"{plural(len(report.to_mend), 'fault')} in {data} must be fixed, listed above")
 
 # %% ../nbs/95_cli.ipynb #e440edf8
 @plain_errors()
@@ -113,9 +81,9 @@ def mriseg_train(
     structures:str=None, # what it finds: names and label values; default: as the data set names them, or whole_tumour=1,2,4
     preset:str='small', # size of the network: small, medium or paper
     encoder:str=None, # 'imagenet' or a file: weights of torchvision's vgg16_bn for the encoder of preset paper to start from
-    epochs:int=30, # passes over the data, unless --minutes is given
+    epochs:int=30, # looks at all slices, unless --minutes is given
     minutes:float=None, # time for training; the learning rate is fitted to it
-    valid:str=None, # share of the cases to held out, their ids with commas, or a file with these; default: as the data set says, or 0.2
+    valid:str=None, # share of the cases to hold out, their ids with commas, or a file with these; default: as the data set says, or 0.2
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     subjects:str=None, # who is who where names don't tell: 'each' if all cases are different subjects, or a CSV table with the columns case and subject
     batch_size:int=16, # slices per step
@@ -132,31 +100,17 @@ def mriseg_train(
     workers:int=0, # processes that read ahead, for a cache on a slow disk
 ):
     "Train a SegNet on a folder of labelled cases."
-    chosen = own_device(device)
     settings = Settings(
         epochs=epochs, minutes=minutes, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,
         pos_weight=pos_weight, augmentation=augmentation, flip=not no_flip, modality_dropout=modality_dropout,
         seed=seed, precision=precision, workers=workers)
-    default_precision(chosen, precision) # refused here, not when all is decoded
-    preset_config(preset, input_channels=1, output_channels=1)
     refuse_occupied(out)
     own_until_end(out)
-    plan = plan_training(
-        _find(data, pattern, subjects),
-        sequences=parse_names(sequences) if sequences else None,
-        structures=parse_structures(structures) if structures else None,
-        preset=preset,
-        valid=parse_share(valid),
-        seed=seed)
+    given = dict(sequences=parse_names(sequences), structures=parse_structures(structures), valid=parse_share(valid))
+    plan = plan_training(_find(data, pattern, subjects), preset=preset, seed=seed, **given)
     training = train(plan, out, settings=settings, encoder=encoder, cache=cache, device=device)
     for line in training_told(training):
-        print(as_options(line), flush=True)
-
-# %% ../nbs/95_cli.ipynb #2a3a84f3
-def _tell(faults:Sequence[str], cases:Sequence) -> None:
-    "End with what could not be done, if there is any."
-    if faults:
-        raise ValueError('\n'.join([f'{len(faults)} of {len(cases)} cases could not be done:', *faults]))
+        say(line)
 
 # %% ../nbs/95_cli.ipynb #4217c318
 @plain_errors()
@@ -166,8 +120,8 @@ def mriseg_predict(
     model:Path, # folder of a run, or a model file
     out:Path, # folder for what is found: a new one, or that of the same work, which then goes on
     threshold:float=None, # probability from which a voxel is marked; default: as the model says
-    keep_largest:str=None, # yes or no: keep only the largest piece of each structure; default: as the model says
-    minimum_ml:float=None, # mL; smaller pieces are left out; default: as the model says
+    keep_largest:str=None, # yes or no: keep only the largest component of each structure; default: as the model says
+    minimum_ml:float=None, # mL; smaller components are left out; default: as the model says
     maps:str=None, # probability, uncertainty, or both with a comma between them: maps beside the masks
     pictures:bool=False, # a picture with numbered outlines for every case
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
@@ -183,7 +137,7 @@ def mriseg_predict(
     for report in tqdm(prediction, 'predicting', leave=False):
         tqdm.write(as_options(str(report)))
     print(prediction)
-    _tell(prediction.faults, prediction.cases)
+    refuse_faults(prediction.faults, len(prediction.cases))
 
 # %% ../nbs/95_cli.ipynb #db9edd39
 @plain_errors()
@@ -201,21 +155,17 @@ def mriseg_evaluate(
 ):
     "Score labelled cases on whole volumes, predicted by a model or masked already, and print the table."
     refuse_inside(out, data)
-    classes = parse_structures(structures) if structures else None
-    given = dict(structures=classes, cases=cases, pattern=pattern, device=device)
+    given = dict(structures=parse_structures(structures), cases=cases, pattern=pattern, device=device)
     own_until_end(out)
+    if subsets and (masks or not model):
+        raise ValueError('subsets are parts of what a model takes, so model=RUN is needed, and no masks')
     if subsets:
-        if masks or not model:
-            raise ValueError('subsets are parts of what a model takes, so model=RUN is needed, and no masks')
-        by_part = evaluate_subsets(data, model, out, **given)
-        print(f'{subset_table(by_part)}\nscores: {out}/scores_….csv, one for each part')
-        return
+        print(subset_table(evaluate_subsets(data, model, out, **given)))
+        return print(f'scores: {out}/scores_….csv, one for each part')
     scores = evaluate(data, model, out, masks=masks, **given)
     if scores.rows:
-        written = masks or out/'masks'
-        print(f"\n{score_table(scores.rows)}")
-        print(f"scores: {out/'scores.csv'}; as a page with pictures: {out/'scores.html'}; masks: {written}")
-    _tell(scores.faults, [*{row.case for row in scores.rows}, *scores.faults])
+        print(f'\n{score_table(scores.rows)}\n{scores.places}')
+    refuse_faults(scores.faults, scores.count)
 
 # %% ../nbs/95_cli.ipynb #1132accd
 @plain_errors()
@@ -226,24 +176,9 @@ def mriseg_postprocess(
     pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
-    "Choose threshold and smallest piece by the cases held out in training, and keep them in the model."
-    path, chosen = find_model(model), own_device(device)
-    if path.name != 'model.safetensors':
-        told = f'{path} is not named model.safetensors, so what is chosen could not be written beside its description'
-        raise ValueError(f'{told}; give the folder of a run')
-    own_until_end(path.parent.parent if path.parent.name == 'best' else path.parent)
-    trained = load_model(path)
-    known = trained.facts.get('valid', {})
-    aside = [case for case in _find(data, pattern) if case.case_id in known]
-    if not aside:
-        told = f'none of the cases in {data} was held out when this model was trained'
-        told = f"{told}; those were {', '.join(known) or 'none'}"
-        way = 'mriseg predict --threshold 0.9 --minimum-ml 0.1 into another folder, and a look at it'
-        raise ValueError(f'{told}. Without such cases nothing can be chosen, but tried: {way}')
-    better, choice = choose_postprocessing(trained, aside, device=chosen)
-    if current_processes().first:
-        save_model(path.parent, better)
-    print(f'{choice}\nkept in {path}')
+    "Choose threshold and minimum volume by the cases held out in training, and keep them in the model."
+    print(postprocess(_find(data, pattern), model, device=device))
+    print(f'kept in {find_model(model)}')
 
 @plain_errors()
 def mriseg_compare(
@@ -251,34 +186,7 @@ def mriseg_compare(
     second:Path, # the same for another model
 ):
     "Compare two models case by case: the scores of the second minus those of the first."
-    tables = [read_scores(path/'scores.csv' if path.is_dir() else path) for path in (first, second)]
-    print(comparison_table(*tables))
-
-# %% ../nbs/95_cli.ipynb #f4ecd578
-def asked_scenes(
-    data:Path, # as in mriseg browse, and all of the rest too
-    model:Path,
-    *,
-    masks:Path|None=None,
-    cases:str|None=None,
-    uncertainty:bool=False,
-    pattern:str|None=None,
-    device:str|None=None,
-) -> Scenes:
-    "What mriseg browse shows: a function per case that makes its scene."
-    trained = load_model(model)
-    found = asked_cases(_find(data, pattern), cases, trained)
-    if masks:
-        return folder_scenes(masks, found, trained.structures)
-    return model_scenes(trained, found, device=own_device(device), uncertainty=uncertainty)
-
-def _page_code(data:Path, model:Path, given:dict) -> str:
-    "What a page of its own runs to show the cases."
-    named = [name for name in ('masks', 'cases') if given[name] not in (None, 'valid')]
-    paths = {name: str(Path(given[name]).resolve()) for name in named}
-    called = f'asked_scenes({str(data.resolve())!r}, {str(model.resolve())!r}, **{given | paths!r})'
-    imports = 'from mriseg.viewing.browser import SliceBrowser\nfrom mriseg.cli import asked_scenes'
-    return f'{imports}\nSliceBrowser({called})'
+    print(compare(first, second))
 
 # %% ../nbs/95_cli.ipynb #63d7eb86
 @plain_errors()
@@ -296,60 +204,18 @@ def mriseg_browse(
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Look through cases slice by slice: image, prediction, truth, and where they differ."
-    given = dict(masks=masks, cases=cases, uncertainty=uncertainty, pattern=pattern, device=device)
-    if out and out.suffix != '.html':
-        raise ValueError(f'{out} must end in .html')
-    if masks and uncertainty:
-        told = '--masks shows masks that were written before, which have no uncertainty'
-        raise ValueError(f'{told}; leave one of both out')
     if not out:
         refuse_port(port)
-    scenes = asked_scenes(data, model, **given)
-    if out:
-        faults = write_browser(out, scenes, title=f'{model} on {data}')
-        print(f"{plural(len(scenes) - len(faults), 'case')} in {out}")
-        return _tell(faults, scenes)
-    Deck(scenes).first() # if no case can be read, that is said here, not in the page
-    serve_page(_page_code(data, model, given), port, show=not no_open)
-
-# %% ../nbs/95_cli.ipynb #501bc84f
-def _measure_curve(task:Task, folder:Path, settings:Settings, device:torch.device) -> None:
-    "Train on one, two, five, … cases, print and draw what came of it, and look ahead."
-    trained = []
-    for one in learning_curve(task, folder, settings=settings, device=device):
-        print(one, flush=True)
-        trained.append(one)
-    points = curve_points(trained)
-    ours = [point for point in points if point.start == STARTS[0]]
-    print(f'\n{curve_table(points)}')
-    count, ahead = len(task.train), []
-    try:
-        ahead = [forecast(ours, count + more) for more in (1, 5, 10, 20)]
-    except ValueError as error:
-        print(f'no forecast: {error}')
-    for one in ahead[1:]:
-        print(one)
-    with atomic_write(folder/'curve.png') as meanwhile:
-        plot_curve(points, ahead).savefig(meanwhile, dpi=110, format='png')
-    print(f"the curve: {folder/'curve.csv'} and curve.png")
-
-# %% ../nbs/95_cli.ipynb #f160eba7
-def _find_unlabelled(suggest:Path|None, pattern:str|None) -> list[Case]:
-    "The cases to be ranked; looked for before any training, since it would be a pity to find none after it."
-    if not suggest:
-        return []
-    unlabelled = [case for case in _find(suggest, pattern) if not case.label]
-    if not unlabelled:
-        raise ValueError(f'every case in {suggest} has a label already; give a folder of cases that have none')
-    return unlabelled
-
-def _tell_ranked(ranked:Sequence[Suggestion], out:Path) -> None:
-    "Write which cases the network is least sure of, and name the first of them."
-    keep_record(out)
-    write_suggestions(out/'suggestions.csv', ranked)
-    some = [f'{one.case_id} ({one.disagreement:.2f})' for one in ranked[:5] if not one.fault]
-    print(f"least sure of: {', '.join(some) or 'none could be read'}; all of them in {out/'suggestions.csv'}")
-    _tell([one.fault for one in ranked if one.fault], ranked)
+    which = cases if cases in (None, 'valid') else Path(cases)
+    given = dict(
+        data=data, model=model, masks=masks, cases=which, uncertainty=uncertainty, pattern=pattern, device=device)
+    print(find_cases(data, pattern))
+    if not out:
+        Deck(case_scenes(**given)).first() # if no case can be read, that is said here, not in the page
+        return serve_page(calling_cell(browse, given), port, show=not no_open)
+    page = browse(**given, out=out)
+    print(page)
+    refuse_faults(page.faults, page.count)
 
 # %% ../nbs/95_cli.ipynb #06aaffd1
 @plain_errors()
@@ -360,7 +226,7 @@ def mriseg_transfer(
     out:Path, # folder of the new run: a new one, or that of the same transfer, which then goes on
     sequences:str=None, # what the network shall see; default: the base's sequences that every case has, or else whatever every case has
     structures:str=None, # what it shall find: names and label values; default: as the data set names them, or as the base does
-    valid:str=None, # share of the cases to held out, their ids with commas, or a file with these; default: as the data set says, or a fifth from six cases on
+    valid:str=None, # share of the cases to hold out, their ids with commas, or a file with these; default: as the data set says, or a fifth from six cases on
     minutes:float=None, # of each training; default: fifteen hundred steps
     no_flip:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
     curve:bool=False, # measure what 1, 2, 5, … of the cases bring, and what more would
@@ -372,40 +238,31 @@ def mriseg_transfer(
     cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the run
 ):
     "Make a network for a new task from a trained one and a few labelled cases."
-    chosen = own_device(device)
-    if out.resolve() in (base.resolve(), *base.resolve().parents):
-        raise ValueError(f'{out} is the folder of the base itself; give a new folder')
-    base = load_model(base)
-    if current_processes().count > 1:
-        raise ValueError('mriseg transfer trains many small networks, one after the other; start it without torchrun')
+    chosen, settings = own_device(device), few_case_settings(minutes=minutes, flip=not no_flip, seed=seed)
+    refuse_base(out, base)
     refuse_occupied(out)
     if curve and suggest:
         raise ValueError('--curve makes no model to rank cases with; give --suggest without it')
     own_until_end(out)
     refuse_edited([out/'suggestions.csv'])
-    settings = few_case_settings(minutes=minutes, flip=not no_flip, seed=seed)
-    unlabelled = _find_unlabelled(suggest, pattern)
-    cases = _find(data, pattern, subjects)
-    if not any(case.label and case.part != 'test' for case in cases):
-        raise ValueError(f'no case in {data} has a label to learn from; add files named like CASE_seg.nii.gz')
-    plan = plan_transfer(
-        cases,
-        base,
-        sequences=parse_names(sequences) if sequences else None,
-        structures=parse_structures(structures) if structures else None,
-        valid=parse_share(valid),
-        seed=seed)
-    print(describe_device(chosen, default_precision(chosen)))
-    print(as_options(str(plan)))
+    unlabelled = unlabelled_cases(_find(suggest, pattern)) if suggest else []
+    given = dict(sequences=parse_names(sequences), structures=parse_structures(structures), valid=parse_share(valid))
+    plan = plan_transfer(_find(data, pattern, subjects), base, seed=seed, **given)
+    say(f'{describe_device(chosen, default_precision(chosen))}\n{plan}')
     task = decode_plan(plan, cache or out.parent/'mriseg_cache')
     if told := name_told(plan, task):
-        print(as_options(told))
+        say(told)
     if curve:
-        return _measure_curve(task, out, settings, chosen)
+        for line in curve_told(task, out, settings=settings, device=chosen):
+            print(line, flush=True)
+        return
     outcome = transfer(task, out, settings=settings, device=chosen)
     print(outcome)
     if suggest:
-        _tell_ranked(suggest_cases(outcome.model, unlabelled, device=chosen), out)
+        ranked = suggest_cases(outcome.model, unlabelled, device=chosen)
+        write_suggestions(out/'suggestions.csv', ranked)
+        print(f"{ranked}; all of them in {out/'suggestions.csv'}")
+        refuse_faults(ranked.faults, len(ranked))
 
 # %% ../nbs/95_cli.ipynb #16b2dc4c
 @plain_errors()
@@ -426,56 +283,16 @@ def mriseg_audit(
     if run:
         chosen = default_device(device)
         fine, report = self_test(chosen, default_precision(chosen, precision), preset=preset)
-        print(as_options(report))
+        say(report)
         if not fine:
             raise ValueError(f'{chosen} failed the self-test, see above')
         return
     audits = [audit_operators(name) for name in ([backend] if backend else BACKENDS)]
     for audit in audits:
-        if every:
-            print(audit.table())
-        print(audit)
-    lacking = [f'{operator.name} on {audit.backend}' for audit in audits for operator in audit.missing]
-    if lacking:
-        raise ValueError(f"without a kernel: {', '.join(lacking)}")
-
-# %% ../nbs/95_cli.ipynb #67cff240
-def _refuse_demo(train:int, test:int) -> None:
-    "Refuse a demonstration without enough phantoms."
-    limits = (('train', train, 4, 'a quarter of them is held out'), ('test', test, 1, 'they are scored'))
-    for name, count, least, why in limits:
-        if not least <= count <= 10_000:
-            need = f'--{name} must be from {least} to 10000 phantoms, since {why}'
-            raise ValueError(f'{need}, but it is {count}')
-
-def _make_phantoms(folder:Path, count:int, seed:int) -> None:
-    "Make the phantoms of a demonstration, unless they are there."
-    if folder.exists():
-        there = len(find_cases(folder))
-        if there != count:
-            told = f'{folder} holds {there} phantoms of an earlier demonstration, but {count} are asked for'
-            raise ValueError(f'{told}; give another --out')
-        return
-    print(f'making {count} phantoms in {folder}', flush=True)
-    with atomic_write(folder) as meanwhile:
-        write_phantoms(meanwhile, count, seed=seed, shape=(80, 96, 48))
+        print(f'{audit.table()}\n{audit}' if every else audit)
+    refuse_missing(audits)
 
 # %% ../nbs/95_cli.ipynb #11b8d21a
-def _fullest_slice(case:Case, masks:Path) -> list[np.ndarray]: # FLAIR, label and mask, (I, J) each
-    "The slice of a case with the most tumour."
-    paths = (case.sequences['flair'], case.label, masks/f'{case.case_id}_mask.nii.gz')
-    flair, label, mask = (reorient(read_volume(path)).array for path in paths)
-    k = int((label > 0).sum((0, 1)).argmax()) or flair.shape[2]//2
-    return [flair[..., k], label[..., k] > 0, mask[..., k] > 0]
-
-def _demo_picture(cases:Sequence[Case], masks:Path, path:Path) -> None:
-    "FLAIR with prediction and truth outlined, for each case the slice with the most tumour."
-    rows = [_fullest_slice(case, masks) for case in cases]
-    outlines = [dict(truth=truth, prediction=prediction) for _, truth, prediction in rows]
-    names = [case.case_id for case in cases]
-    titles = ['FLAIR', 'truth', 'prediction']
-    show_table(rows, titles, row_names=names, outlines=outlines).savefig(path, dpi=90)
-
 @plain_errors()
 def mriseg_demo(
     *,
@@ -487,15 +304,5 @@ def mriseg_demo(
     device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
 ):
     "Make phantoms, train on them, predict unseen ones, score them, and show where to look."
-    _refuse_demo(train, test)
-    Settings(minutes=minutes, seed=seed) # refused here, not when the phantoms are made
-    own_device(device)
-    data = out/'data'
-    _make_phantoms(data/'train', train, 2*seed)
-    _make_phantoms(data/'test', test, 2*seed + 1)
-    mriseg_train(data/'train', out=out/'run', minutes=minutes, valid='0.25', seed=seed, device=device)
-    mriseg_evaluate(data/'test', model=out/'run', out=out/'scores', device=device)
-    masks, picture = out/'scores'/'masks', out/'prediction.png'
-    _demo_picture(find_cases(data/'test'), masks, picture)
-    print(f"\nlook at {picture}, and open the masks in {masks} over the images in {data/'test'}")
-    print(f"or turn through them: mriseg browse {data/'test'} --model {out/'run'}")
+    for line in demo(out, train=train, test=test, minutes=minutes, seed=seed, device=device):
+        say(line)

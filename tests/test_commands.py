@@ -1,21 +1,14 @@
 "Bad input on the command line: one clear sentence, exit status 1, and nothing half-written."
-import os, shutil, subprocess, sysconfig
+import shutil
 from pathlib import Path
 
 import nibabel as nib
 import pytest
 
+from copies import call
 from mriseg.volumes.phantom import write_phantoms
 
-SCRIPTS = Path(sysconfig.get_path('scripts'))
 QUICK = ('--epochs', '1', '--batch-size', '4', '--device', 'cpu')
-
-def call(*arguments):
-    "Run a command as a user would, without progress bars."
-    return subprocess.run(
-        [SCRIPTS/'mriseg', *map(str, arguments)], capture_output=True, text=True,
-        env={**os.environ, 'TQDM_DISABLE': '1'}
-    )
 
 def refused(result, *words):
     "The command ended with status 1 and said so in plain words, without a traceback."

@@ -1,11 +1,11 @@
 "Model files made to do harm, or damaged: each is refused with a reason, and nothing in them runs."
-import json, os, pickle, struct, subprocess, sys, zipfile
-from pathlib import Path
+import json, os, pickle, struct, zipfile
 
 import pytest
 import torch
 from safetensors.torch import save
 
+from copies import call
 from mriseg.networks.model import Model, load_model, load_tensors, save_model
 from mriseg.networks.segnet import SegNet, SegNetConfig
 
@@ -164,14 +164,8 @@ def test_the_trap_would_have_worked(tmp_path):
 def test_a_command_refuses_them_too(good, tmp_path):
     for name in ('pickle.pt', 'half.safetensors', 'nan.safetensors'):
         (tmp_path/name).write_bytes(FILES[name](good, tmp_path/'ran'))
-        result = subprocess.run(
-            [
-                Path(sys.executable).with_name('mriseg'), 'predict', tmp_path/'cases', '--model', tmp_path/name,
-                '--out', tmp_path/'masks', '--device', 'cpu'
-            ],
-            text=True,
-            capture_output=True,
-        )
+        out = ('--out', tmp_path/'masks', '--device', 'cpu')
+        result = call('predict', tmp_path/'cases', '--model', tmp_path/name, *out)
         assert result.returncode == 1, result.stderr
         assert result.stderr.startswith(f'mriseg: {tmp_path/name}'), result.stderr
         assert 'Traceback' not in result.stderr, result.stderr

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import mriseg.start
 from mriseg.networks.model import Model, load_model, save_model
-from mriseg.evaluation.evaluate import read_scores
+from mriseg.evaluation.table import read_scores
 from mriseg.cases.find import find_cases
 from mriseg.folders import LOCK
 from mriseg.volumes.phantom import write_phantoms

@@ -1,5 +1,6 @@
 "The map of the house holds: who may import whom, and what a room brings along."
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent/'mriseg'
 ROOMS = ('', 'volumes', 'cases', 'networks', 'prediction', 'viewing', 'training', 'evaluation', 'transfer')
-GROUND = ('files', 'folders', 'terminal', 'device', 'processes', 'page', 'interrupt') # the other modules without a room stand on top of all
+GROUND = ('files', 'folders', 'terminal', 'device', 'processes', 'page', 'interrupt', 'serve') # the other modules without a room stand on top of all
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if not path.name.startswith('_'))
 
 def dotted(path):
@@ -64,3 +65,13 @@ def test_predicting_needs_few_modules():
 
 def test_the_training_loop_knows_no_viewer():
     assert not [name for name in brought('mriseg.training.loop') if name.startswith('mriseg.viewing')]
+
+def test_a_page_is_called_as_its_module():
+    "The map, the sidebar and a link's text name a page by its module."
+    pages = [path for path in (PACKAGE.parent/'nbs').rglob('[0-9][0-9]_*.ipynb') if path.parent.name != 'tutorials']
+    called = {}
+    for path in pages:
+        title = ''.join(json.loads(path.read_text(encoding='utf-8'))['cells'][0]['source']).splitlines()[0]
+        called[path.stem] = title.removeprefix('# ').replace('\\_\\_', '').replace(' ', '_')
+    assert len(called) > 60
+    assert {page: title for page, title in called.items() if page[3:] != title} == {}

@@ -32,14 +32,14 @@ def plan_of(data, count):
 
 def run_transfer(data, cache, folder): # three cases, so that each is left out in turn
     outcome = transfer(plan_of(data, 3), folder, settings=SETTINGS, cache=cache, device=CPU)
-    candidates = [(one.start, one.epochs, one.case_dice) for one in outcome.candidates]
+    candidates = [(one.initialisation, one.epochs, one.case_dice) for one in outcome.candidates]
     return candidates, outcome.chosen, outcome.model.network.state_dict()
 
 def run_curve(data, cache, folder):
     plan = plan_of(data, 8)
     for _ in learning_curve(plan, folder, settings=SETTINGS, draws=2, cache=cache, device=CPU):
         pass
-    return [(one.size, one.draw, one.start, one.case_dice) for one in read_curve(folder)]
+    return [(one.size, one.draw, one.initialisation, one.case_dice) for one in read_curve(folder)]
 
 def same(one, other):
     if isinstance(one, dict) and all(isinstance(value, torch.Tensor) for value in one.values()):
@@ -86,5 +86,5 @@ def test_killed_at_random_moments(data, run, tmp_path):
 def test_a_transferred_model_predicts_and_remembers(data, tmp_path):
     run_transfer(data, tmp_path/'cache', tmp_path/'run')
     model = load_model(tmp_path/'run')
-    assert model.facts['start'] in ('transfer', 'scratch', 'base')
+    assert model.facts['initialisation'] in ('transfer', 'scratch', 'base')
     assert set(model.facts['compared']) == {'transfer', 'scratch', 'base'}

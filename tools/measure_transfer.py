@@ -4,7 +4,7 @@ The scores, and only they, go into nbs/benchmarks/transfer/.
 
     python tools/measure_transfer.py subsets BASE     # every part of T1, T2, FLAIR on the BraTS cases held out
     python tools/measure_transfer.py curve BASE       # hippocampus: 1 to 40 cases, with the base and from scratch
-    python tools/measure_transfer.py ms BASE          # multiple sclerosis: learn from one patient, judge on the other
+    python tools/measure_transfer.py ms BASE          # multiple sclerosis: train on one patient, score on the other
     python tools/measure_transfer.py suggest BASE     # five hippocampi that disagreement suggests, or five at random
 
 BASE is the folder of a run such as `mriseg train brats2018 --valid aside.txt --epochs 30 --modality-dropout 0.5`. What
@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mriseg.transfer.task import STARTS, few_case_settings, fit_task, prepare_task
+from mriseg.transfer.task import INITIALISATIONS, few_case_settings, fit_task, prepare_task
 from mriseg.networks.model import load_model
 from mriseg.transfer.curve import sampled_cases, learning_curve
 from mriseg.training.dataset import SliceDataset
-from mriseg.evaluation.evaluate import score_subsets, subset_table
+from mriseg.evaluation.compare import score_subsets, subset_table
 from mriseg.files import write_csv
 from mriseg.cases.find import find_cases
 from mriseg.volumes.metrics import detect_lesions, overlap_scores
@@ -50,7 +50,7 @@ def read_rows(name):
     return list(csv.reader((OUT/name).open(encoding='utf-8')))[1:] if (OUT/name).exists() else []
 
 def hippocampi():
-    "The cases in the order of their names: 40 to learn from, 20 to judge by."
+    "The cases in the order of their names: 40 to train on, 20 held out."
     cases = sorted(find_cases(DATA/'hippocampus'), key=lambda case: case.case_id)
     return Split(cases[:40], cases[40:])
 
@@ -74,25 +74,28 @@ def curve(base):
 def ms(base):
     cases = sorted(find_cases(DATA/'ms'), key=lambda case: case.case_id)
     rows = read_rows('ms.csv')
-    for seed, (learn, judge), start in product(range(2), (cases, cases[::-1]), ('base', *STARTS)):
-        if (start, seed) == ('base', 1) or [learn.case_id, start, str(seed)] in [row[:3] for row in rows]:
+    initialisations = ('base', *INITIALISATIONS)
+    for seed, (train, test), initialisation in product(range(2), (cases, cases[::-1]), initialisations):
+        done = [row[:3] for row in rows]
+        if (initialisation, seed) == ('base', 1) or [train.case_id, initialisation, str(seed)] in done:
             continue # untrained: no seed
-        task = prepare_task(base, [learn], dict(lesion=(1,)), SCRATCH/'cache')
-        run = SCRATCH/'ms'/learn.case_id/f'{start}_{seed}'
-        if start == 'base':
+        task = prepare_task(base, [train], dict(lesion=(1,)), SCRATCH/'cache')
+        run = SCRATCH/'ms'/train.case_id/f'{initialisation}_{seed}'
+        if initialisation == 'base':
             model = unchanged_base(task)
         else:
-            for _ in fit_task(task, start, settings=few_case_settings(seed=seed), run_folder=run, device=CPU):
+            settings = few_case_settings(seed=seed)
+            for _ in fit_task(task, initialisation, settings=settings, run_folder=run, device=CPU):
                 pass
             model = load_model(run/'last')
-        mask = predict_case(model, judge, device=CPU).masks['lesion']
-        truth = structure_masks(read_case(judge, ('flair',), needs_label=True).label, task.structures)[0]
+        mask = predict_case(model, test, device=CPU).masks['lesion']
+        truth = structure_masks(read_case(test, ('flair',), needs_label=True).label, task.structures)[0]
         found = detect_lesions(mask, Volume(truth, mask.affine), minimum_ml=0.01)
         scores = [f'{score:.4f}' for score in overlap_scores(mask.array, truth)]
         lesions = [found.found, found.missed, found.false]
-        rows.append([learn.case_id, start, str(seed), judge.case_id, *scores, *lesions])
+        rows.append([train.case_id, initialisation, str(seed), test.case_id, *scores, *lesions])
         print(*rows[-1], flush=True)
-        header = ['learned_from', 'start', 'seed', 'judged_on', 'dice', 'sensitivity', 'precision']
+        header = ['trained_on', 'initialisation', 'seed', 'scored_on', 'dice', 'sensitivity', 'precision']
         write_rows('ms.csv', [*header, 'found', 'missed', 'false'], rows)
 
 def suggest(base, begin=2, more=5, draws=5):
@@ -109,7 +112,8 @@ def suggest(base, begin=2, more=5, draws=5):
         def model_of(cases, name):
             run = SCRATCH/'suggest'/f'{draw}_{name}'
             some = replace(task, train=cases, valid=())
-            for _ in fit_task(some, STARTS[0], settings=few_case_settings(seed=draw), run_folder=run, device=CPU):
+            settings = few_case_settings(seed=draw)
+            for _ in fit_task(some, INITIALISATIONS[0], settings=settings, run_folder=run, device=CPU):
                 pass
             return load_model(run/'last')
         ranked = suggest_cases(model_of(known, 'begin'), [files[case.case_id] for case in others], device=CPU)
@@ -119,8 +123,8 @@ def suggest(base, begin=2, more=5, draws=5):
             if name in done:
                 continue
             model = model_of([*known, *taken], name)
-            judged = [validate_case(model.network, SliceDataset([case]), model.threshold, CPU) for case in task.valid]
-            dice = np.mean([scores[0] for scores in judged])
+            scored = [validate_case(model.network, SliceDataset([case]), model.threshold, CPU) for case in task.valid]
+            dice = np.mean([scores[0] for scores in scored])
             rows.append([str(draw), name, f'{dice:.4f}', ' '.join(case.case_id for case in taken)])
             print(*rows[-1], flush=True)
             write_rows('suggest.csv', ['draw', 'taken', 'dice', 'cases'], rows)

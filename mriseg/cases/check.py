@@ -20,6 +20,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from .case import Case, Fault, salvage_case
 from ..files import write_csv, atomic_write
+from .subjects import plural, write_subjects
 from .fingerprint import label_fingerprint, same_prints, scan_fingerprint
 from ..volumes.plot import contact_sheet, thumbnail
 from ..volumes.volume import Volume, reorient
@@ -283,6 +284,18 @@ class Report:
     "What was found in a data set; as text it is a table."
     faults: list[Fault] # errors first, then by case
     facts: list[CaseFacts] # of the cases of which anything could be read
+    cases: Sequence[Case] = () # all of them
+
+    @property
+    def to_mend(self) -> list[Fault]:
+        return [fault for fault in self.faults if fault.must_mend]
+
+    @property
+    def counts(self) -> str: # a line
+        "How many cases there are, and how many of them have something wrong or unusual."
+        wrong = {fault.case_id for fault in self.to_mend}
+        odd = {fault.case_id for fault in self.faults} - wrong
+        return f"{plural(len(self.cases), 'case')}: {len(wrong)} to be fixed, {len(odd)} more to be checked"
 
     def __str__(self):
         width = max((len(fault.case_id) for fault in self.faults), default=0)
@@ -303,12 +316,13 @@ class Report:
         return contact_sheet([one.picture for one in self.facts], [one.case.case_id for one in self.facts])
 
     def write(self, folder:Path) -> None:
-        "Write `faults.csv`, for a spreadsheet or a program, and `contact_sheet.png`."
+        "Write `faults.csv` and `subjects.csv`, for a spreadsheet or a program, and `contact_sheet.png`."
         rows = [('severity', 'case', 'kind', 'problem', 'advice')]
         for fault in self.faults:
             severity = 'error' if fault.must_mend else 'check'
             rows.append([severity, fault.case_id, fault.kind, fault.problem, fault.advice])
         write_csv(Path(folder)/'faults.csv', rows)
+        write_subjects(Path(folder)/'subjects.csv', self.cases)
         if self.facts:
             with atomic_write(Path(folder)/'contact_sheet.png') as meanwhile:
                 self.contact_sheet().savefig(meanwhile, dpi=120)
@@ -331,4 +345,4 @@ def check_cases(
     facts = [one for one, _ in looked if one]
     faults = [fault for _, some in looked for fault in some]
     faults += _twins(facts) + _label_faults(facts, structures or {}) + _unusual(facts)
-    return Report(sorted(faults, key=lambda fault: (not fault.must_mend, fault.case_id)), facts)
+    return Report(sorted(faults, key=lambda fault: (not fault.must_mend, fault.case_id)), facts, cases)

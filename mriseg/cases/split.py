@@ -19,7 +19,7 @@ from .subjects import find_subjects
 # %% ../../nbs/cases/27_split.ipynb #60aaa357
 @dataclass(frozen=True)
 class Split:
-    "The training cases, and the validation cases, which are held out to choose and judge the model."
+    "The training cases, and the validation cases, which are held out to choose and score the model."
     train: list[Case] = field(repr=False)
     valid: list[Case] = field(repr=False)
 
@@ -31,7 +31,7 @@ def _refuse_too_few(cases:Sequence[Case], people:Sequence[str]) -> None:
         some = ', '.join(case.case_id for case in cases[:3])
         say = f"if {some} are different subjects, say so by subjects='each'"
         advice = f"{say}, or who is who by subjects='TABLE.csv' with the columns case and subject; else {advice}"
-    told = f'cases of at least 2 subjects are needed to put one aside, but {there}; {advice}'
+    told = f'cases of at least 2 subjects are needed to hold one out, but {there}; {advice}'
     raise ValueError(told)
 
 def split_cases(
@@ -102,31 +102,31 @@ def _refuse_torn(
     one = min(torn)
     aside = [case.case_id for case in split.valid if whose[case.case_id] == one]
     left = [case.case_id for case in split.train if whose[case.case_id] == one]
-    both = f'{source} puts {aside[0]} aside and not {left[0]}, which seem to be of one person, {one}'
+    both = f'{source} holds {aside[0]} out and not {left[0]}, which seem to be of one person, {one}'
     say = "say who is who by subjects='TABLE.csv' with the columns case and subject"
     told = f"{both}; put all of one person on one side, or {say}, or that all are different subjects by subjects='each'"
     raise ValueError(told)
 
 def _divide(
     cases:Sequence[Case],
-    valid:Sequence[Case], # those to held out
+    valid:Sequence[Case], # those to hold out
     source:str, # what names them, for a message
 ) -> Split:
-    "Put some cases aside, unless that tears a person apart or leaves a part empty."
+    "Hold some cases out, unless that tears a person apart or leaves a part empty."
     split = Split([case for case in cases if case not in valid and case.part != 'test'], list(valid))
     _refuse_torn(split, cases, source)
     if not (split.train and split.valid):
-        told = f'{source} puts {len(valid)} of {len(cases)} cases aside; both parts need at least one'
+        told = f'{source} holds {len(valid)} of {len(cases)} cases out; both parts need at least one'
         raise ValueError(told)
     return split
 
 # %% ../../nbs/cases/27_split.ipynb #d3711f14
 def read_split(path:Path, cases:Sequence[Case]) -> Split:
-    "Put the cases aside that a file names, see `select_cases`."
+    "Hold out the cases that a file names, see `select_cases`."
     return _divide(cases, select_cases(path, cases), str(path))
 
 def named_split(text:str, cases:Sequence[Case]) -> Split:
-    "Put cases aside by their ids with commas between them, or by a file that names them."
+    "Hold out cases by their ids with commas between them, or by a file that names them."
     wanted = {part.strip() for part in text.strip(' ,').split(',')}
     named = [case for case in cases if case.case_id in wanted]
     if {case.case_id for case in named} == wanted:

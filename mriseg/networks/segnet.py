@@ -137,7 +137,7 @@ class SegNet(nn.Module):
         self.decoder = nn.ModuleList(stage(channels, kernel) for channels in reversed(decoder))
         self.head = nn.Conv2d(widths[0], config.output_channels, kernel, padding=kernel//2)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta: # or PyTorch loads its compiler, in 2 s
                 nn.init.kaiming_normal_(module.weight, nonlinearity='relu') # He et al. 2015
 
     def _check(self, images:Tensor) -> None:

@@ -130,7 +130,7 @@ def _write_picture(
     title:str,
     lesions:Sequence[Lesion],
 ) -> None:
-    "Draw the lesions of one structure into a PNG."
+    "Plot the lesions of one structure into a PNG."
     under = loaded.sequences[list(loaded.sequences)[-1]]
     figure = plot_lesions(under, mask, lesions, title=title)
     with atomic_write(path) as meanwhile:

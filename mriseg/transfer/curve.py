@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIZES', 'CEILINGS', 'EXPONENTS', 'CHANCE', 'FEWEST_SIZES', 'WIDEST', 'Trained', 'planned_trainings', 'sampled_cases',
            'read_curve', 'learning_curve', 'CurvePoint', 'curve_points', 'curve_table', 'Forecast', 'forecast',
-           'plot_curve']
+           'plot_curve', 'Curve', 'look_ahead', 'curve_told']
 
 # %% ../../nbs/transfer/83_curve.ipynb #709236ab
 import math
@@ -19,12 +19,12 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .task import STARTS, Task, few_case_settings, fit_task
+from .task import INITIALISATIONS, Task, few_case_settings, fit_task
 from ..cases.cache import CachedCase
 from ..networks.model import Model, load_model
 from ..training.dataset import SliceDataset
 from ..device import default_device, default_precision
-from ..files import read_table, remove_unfinished, write_csv
+from ..files import atomic_write, read_table, remove_unfinished, write_csv
 from ..folders import RunFolder, bind_folder, owned_folder
 from ..volumes.metrics import Summary, case_mean, mean_score, summarise
 from ..training.run import read_run
@@ -40,7 +40,7 @@ class Trained:
     "A training of a learning curve, and how its model scored on the cases held out."
     size: int # training cases
     draw: int # another draw, other cases
-    start: str # 'transfer' or 'scratch'
+    initialisation: str # 'transfer' or 'scratch'
     seconds: float # of training
     case_dice: Mapping[str, tuple[float, ...]] # by case held out: one per structure, NaN where undefined
 
@@ -50,7 +50,7 @@ class Trained:
 
     def __str__(self):
         cases = 'cases' if self.size > 1 else 'case '
-        which = f'{self.size:3d} {cases}, draw {self.draw + 1}, {self.start:8}'
+        which = f'{self.size:3d} {cases}, draw {self.draw + 1}, {self.initialisation:8}'
         return f'{which}: Dice {self.dice:.3f}, {self.seconds:.0f} s'
 
 # %% ../../nbs/transfer/83_curve.ipynb #459079b1
@@ -92,9 +92,9 @@ def _write_curve(
     structures:Sequence[str], # their names
 ) -> None:
     "Write the trainings of a learning curve, a line for each case."
-    rows = [('size', 'draw', 'start', 'seconds', 'case', *structures)]
+    rows = [('size', 'draw', 'initialisation', 'seconds', 'case', *structures)]
     for one in trained:
-        training = (one.size, one.draw, one.start, f'{one.seconds:.1f}')
+        training = (one.size, one.draw, one.initialisation, f'{one.seconds:.1f}')
         for case, scores in one.case_dice.items():
             rows.append((*training, case, *(f'{dice:.4f}' for dice in scores)))
     write_csv(path, rows)
@@ -107,8 +107,8 @@ def read_curve(
     if not path.is_file():
         return []
     found = {}
-    for size, draw, start, seconds, case, *dice in read_table(path)[1]:
-        training = (int(size), int(draw), start, float(seconds))
+    for size, draw, initialisation, seconds, case, *dice in read_table(path)[1]:
+        training = (int(size), int(draw), initialisation, float(seconds))
         found.setdefault(training, {})[case] = tuple(map(float, dice))
     return [Trained(*training, scores) for training, scores in found.items()]
 
@@ -130,7 +130,7 @@ def learning_curve(
     task = decoded_for(plan, out, cache)
     if not task.valid:
         need = 'a learning curve needs cases held out to measure on'
-        told = f'{need}; label a few more, or put some of them aside'
+        told = f'{need}; label a few more, or hold some of them out'
         raise ValueError(told)
     with owned_folder(out, 'a learning curve'):
         remove_unfinished(out, hours=0)
@@ -162,14 +162,14 @@ def _trainings(
     done = read_curve(folder)
     bind_folder(folder, task.identity(settings))
     for draw, cases in _draws(task, draws, settings.seed):
-        for start in STARTS:
-            name = (len(cases), draw, start)
-            known = [one for one in done if (one.size, one.draw, one.start) == name]
+        for initialisation in INITIALISATIONS:
+            name = (len(cases), draw, initialisation)
+            known = [one for one in done if (one.size, one.draw, one.initialisation) == name]
             if not known:
-                where = folder/'trainings'/f'{len(cases)}_{draw}_{start}'
+                where = folder/'trainings'/f'{len(cases)}_{draw}_{initialisation}'
                 part = replace(task, train=cases, valid=())
                 course = replace(settings, seed=(settings.seed + draw) % 2**32)
-                model, seconds = _trained(part, start, course, where, device)
+                model, seconds = _trained(part, initialisation, course, where, device)
                 known = [Trained(*name, seconds, _scores(model, task.valid, device, settings))]
                 done += known
                 _write_curve(folder/'curve.csv', done, list(task.structures))
@@ -179,13 +179,13 @@ def _trainings(
 # %% ../../nbs/transfer/83_curve.ipynb #febb50d5
 def _trained(
     task:Task,
-    start:str,
+    initialisation:str,
     settings:Settings,
     folder:Path, # of the training
     device:torch.device,
 ) -> tuple[Model, float]: # the last model, and the seconds that its training took
     "Train once."
-    for _ in fit_task(task, start, settings=settings, run_folder=folder, device=device):
+    for _ in fit_task(task, initialisation, settings=settings, run_folder=folder, device=device):
         pass
     seconds = float(read_run(folder).numbers('seconds').sum())
     return load_model(RunFolder(folder).last), round(seconds, 1)
@@ -207,20 +207,20 @@ def _scores(
 # %% ../../nbs/transfer/83_curve.ipynb #1f2a0b48
 @dataclass(frozen=True)
 class CurvePoint:
-    "All trainings of one size and start together."
+    "All trainings of one size and initialisation together."
     size: int
-    start: str
+    initialisation: str
     dice: Summary # over cases and structures, each the mean over the draws
     by_draw: tuple[float, ...] # mean Dice of each draw
 
 def curve_points(trained:Sequence[Trained]) -> list[CurvePoint]:
     "Bring the draws of each size together."
     points = []
-    for size, start in dict.fromkeys((one.size, one.start) for one in trained):
-        some = [one for one in trained if (one.size, one.start) == (size, start)]
+    for size, initialisation in dict.fromkeys((one.size, one.initialisation) for one in trained):
+        some = [one for one in trained if (one.size, one.initialisation) == (size, initialisation)]
         scores = [list(map(case_mean, one.case_dice.values())) for one in some]
         by_case = np.mean(scores, axis=0) # NaN for the same cases in all
-        points.append(CurvePoint(size, start, summarise(by_case.tolist()), tuple(one.dice for one in some)))
+        points.append(CurvePoint(size, initialisation, summarise(by_case.tolist()), tuple(one.dice for one in some)))
     return points
 
 # %% ../../nbs/transfer/83_curve.ipynb #b4ced6e2
@@ -235,8 +235,8 @@ def curve_table(points:Sequence[CurvePoint]) -> str:
     "The points as lines of text, transfer and scratch side by side."
     lines = [f"{'cases':>5}  {'transfer':>8} {'interval':>16}  {'scratch':>8} {'interval':>16}  {'gain':>6}"]
     for size in dict.fromkeys(point.size for point in points):
-        both = {point.start: point.dice for point in points if point.size == size}
-        transfer, scratch = (both.get(start) for start in STARTS)
+        both = {point.initialisation: point.dice for point in points if point.size == size}
+        transfer, scratch = (both.get(initialisation) for initialisation in INITIALISATIONS)
         gain = f'{transfer.mean - scratch.mean:+6.3f}' if len(both) == 2 else ''
         lines.append(f'{size:5d}  {_table_cell(transfer)}  {_table_cell(scratch)}  {gain}')
     return '\n'.join(lines)
@@ -303,7 +303,7 @@ def _refuse_few(
 
 # %% ../../nbs/transfer/83_curve.ipynb #2ce48d05
 def forecast(
-    points:Sequence[CurvePoint], # of one start; at least three sizes, and several draws of some
+    points:Sequence[CurvePoint], # of one initialisation; at least three sizes, and several draws of some
     size:int, # the number of cases to look ahead to
 ) -> Forecast:
     "Extend a learning curve by all power laws that fit it, each by its weight."
@@ -334,12 +334,12 @@ def forecast(
     )
 
 # %% ../../nbs/transfer/83_curve.ipynb #84cb8cfd
-def _plot_start(
+def _plot_points(
     axis:Axes,
-    points:Sequence[CurvePoint], # of one start
+    points:Sequence[CurvePoint], # of one initialisation
     color:str,
 ) -> None:
-    "The means of a start with their intervals, and every draw as a dot."
+    "The means of an initialisation with their intervals, and every draw as a dot."
     size = np.array([point.size for point in points], float)
     mean = np.array([point.dice.mean for point in points], float)
     low = np.array([point.dice.low for point in points], float)
@@ -350,7 +350,7 @@ def _plot_start(
         yerr=[mean - low, high - mean],
         color=color,
         capsize=3,
-        label=points[0].start,
+        label=points[0].initialisation,
     )
     for point in points:
         axis.plot([point.size]*len(point.by_draw), point.by_draw, '.', color=color, alpha=0.4)
@@ -375,10 +375,10 @@ def plot_curve(
     "Dice by number of cases: means with intervals, every draw as a dot, and what is forecast as a band."
     figure = blank_figure(6, 3.5)
     axis = figure.subplots()
-    for n, start in enumerate(STARTS):
-        some = [point for point in points if point.start == start]
+    for n, initialisation in enumerate(INITIALISATIONS):
+        some = [point for point in points if point.initialisation == initialisation]
         if some:
-            _plot_start(axis, some, f'C{n}')
+            _plot_points(axis, some, f'C{n}')
     if ahead:
         _plot_ahead(axis, ahead)
     axis.set(xscale='log', xlabel='training cases', ylabel='Dice of the cases held out')
@@ -387,3 +387,54 @@ def plot_curve(
     axis.set_xticks([], minor=True)
     axis.legend(fontsize='small', frameon=False, loc='lower right')
     return figure
+
+# %% ../../nbs/transfer/83_curve.ipynb #63aae28e
+@dataclass(frozen=True, eq=False)
+class Curve:
+    "A learning curve and what lies ahead of it; as text a table, and what more cases would bring."
+    points: list[CurvePoint]
+    ahead: list[Forecast] # for transfer, the next case first; empty if nothing can be forecast
+    fault: str # why nothing can, or ''
+
+    def __str__(self):
+        told = [f'no forecast: {self.fault}'] if self.fault else map(str, self.ahead[1:])
+        return '\n'.join([curve_table(self.points), *told])
+
+    __repr__ = __str__
+
+    def write_picture(self, path:Path) -> None:
+        "Write the chart as a PNG file."
+        with atomic_write(path) as meanwhile:
+            plot_curve(self.points, self.ahead).savefig(meanwhile, dpi=110, format='png')
+
+def look_ahead(
+    trained:Sequence[Trained], # see `learning_curve` and `read_curve`
+    more:Sequence[int]=(1, 5, 10, 20), # cases
+) -> Curve: # prints itself
+    "Bring trainings together, and forecast what more cases would bring."
+    points, ahead, fault = curve_points(trained), [], ''
+    ours = [point for point in points if point.initialisation == INITIALISATIONS[0]]
+    now = max(point.size for point in ours)
+    try:
+        ahead = [forecast(ours, now + count) for count in more]
+    except ValueError as error:
+        fault = str(error)
+    return Curve(points, ahead, fault)
+
+# %% ../../nbs/transfer/83_curve.ipynb #dc471ce4
+def curve_told(
+    plan:TransferPlan|Task, # see `learning_curve`
+    out:Path, # folder for curve.csv and curve.png
+    *,
+    settings:Settings=few_case_settings(), # of each training
+    device:torch.device|str|None=None, # None: the best there is
+) -> Iterator[str]: # as `mriseg transfer --curve` prints it
+    "Go through a learning curve, and say what there is to say, as it comes."
+    trained = []
+    for one in learning_curve(plan, out, settings=settings, device=device):
+        trained.append(one)
+        yield str(one)
+    curve = look_ahead(trained)
+    yield f'\n{curve}'
+    curve.write_picture(Path(out).expanduser()/'curve.png')
+    yield f"the curve: {Path(out).expanduser()/'curve.csv'} and curve.png"

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from torch.random import fork_rng
 
-from .task import FEWEST_TO_PUT_ASIDE, Task, prepare_task, usual_sequences, usual_split
+from .task import FEWEST_TO_HOLD_OUT, Task, prepare_task, usual_sequences, usual_split
 from ..cases.case import Case
 from ..networks.model import Model, as_model
 from ..cases.find import CaseList
 from ..training.plan import (
     choose_sequences, choose_split, choose_structures, guess_told, refuse_left_out, sees_told, split_told)
+from ..processes import current_processes
 from ..cases.subjects import found_cases, subjects_told
 from ..cases.split import Split, given_split
 from ..networks.weights import Origin, adapt_model, describe_origins
@@ -42,7 +43,7 @@ def _guessed_split(cases:Sequence[Case], seed:int) -> Guess:
     split = usual_split(cases, seed=seed)
     if split.valid:
         return Guess(split, 'a fifth of the subjects')
-    return Guess(split, f'nobody, since that takes {FEWEST_TO_PUT_ASIDE} cases; scored by leaving subjects out in turn')
+    return Guess(split, f'nobody, since that takes {FEWEST_TO_HOLD_OUT} cases; scored by leaving subjects out in turn')
 
 def _guessed_sequences(base:Model, split:Split) -> Guess:
     "Those of the base that every case has, or whatever every case has."
@@ -153,6 +154,9 @@ def decode_plan(
     cache:Path, # folder for decoded cases
 ) -> Task:
     "Decode the cases of a plan, or take them as they lie in the cache."
+    if current_processes().count > 1:
+        told = 'a transfer trains many small networks, one after the other'
+        raise ValueError(f'{told}; start it without torchrun')
     everyone = [*plan.split.train, *plan.split.valid]
     task = prepare_task(plan.base, everyone, plan.structures, cache, sequences=plan.sequences, split=plan.split)
     if plan.guessed('structures'):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .task import STARTS, Task, few_case_settings, fit_task, seen_before
+from .task import INITIALISATIONS, Task, few_case_settings, fit_task, seen_before
 from ..cases.cache import CachedCase
 from ..networks.model import Model, find_model, load_model, save_model
 from ..training.dataset import SliceDataset
@@ -56,8 +56,8 @@ def unchanged_base(
 @dataclass(frozen=True)
 class Candidate:
     "A competitor, and how it scored on cases that it was not trained on."
-    start: str # 'base' as it is, 'transfer' or 'scratch'
-    case_dice: Mapping[str, tuple[float, ...]] # by case: one per structure, NaN where undefined; empty if no case could be spared
+    initialisation: str # 'base' as it is, 'transfer' or 'scratch'
+    case_dice: Mapping[str, tuple[float, ...]] # by case: one per structure, NaN where undefined; empty if no case could be held out
     epochs: int # after which its model was taken
 
     @property
@@ -66,26 +66,26 @@ class Candidate:
 
     def __str__(self):
         if not self.case_dice:
-            return f'{self.start:8}: not scored, for no case could be held out ({self.epochs} epochs)'
+            return f'{self.initialisation:8}: not scored, for no case could be held out ({self.epochs} epochs)'
         count = len(self.case_dice)
         cases = 'cases' if count > 1 else 'case'
         taken = f' (epoch {self.epochs})' if self.epochs else ''
-        return f'{self.start:8}: Dice {self.dice:.3f} over {count} {cases}{taken}'
+        return f'{self.initialisation:8}: Dice {self.dice:.3f} over {count} {cases}{taken}'
 
 # %% ../../nbs/transfer/82_transfer.ipynb #1ebbd5f9
 def _by_held_out(
     task:Task,
-    start:str,
+    initialisation:str,
     settings:Settings,
     folder:Path, # of the transfer
     device:torch.device,
 ) -> Candidate:
     "Train, choose the epoch by the cases held out, and score them."
-    for _ in fit_task(task, start, settings=settings, run_folder=folder/start, device=device):
+    for _ in fit_task(task, initialisation, settings=settings, run_folder=folder/initialisation, device=device):
         pass
-    facts = load_model(folder/start).facts
+    facts = load_model(folder/initialisation).facts
     by_case = {case.case_id: defined_dice(case, facts['case_dice'][case.case_id]) for case in task.valid}
-    return Candidate(start, by_case, facts['epoch'])
+    return Candidate(initialisation, by_case, facts['epoch'])
 
 # %% ../../nbs/transfer/82_transfer.ipynb #52190a0c
 def spared(
@@ -113,10 +113,10 @@ def _without(task:Task, fold:Sequence[CachedCase]) -> Task:
 def _fold_folder(
     folder:Path, # of the transfer
     fold:Sequence[CachedCase], # that are left out
-    start:str,
+    initialisation:str,
 ) -> Path:
     "Where a training without some cases is written."
-    return folder/'left_out'/fold[0].case_id/start
+    return folder/'left_out'/fold[0].case_id/initialisation
 
 # %% ../../nbs/transfer/82_transfer.ipynb #653ef047
 def _epochs_made(run:Path) -> int:
@@ -137,15 +137,16 @@ def _in_epochs(
     folds = spared(task)
     if not folds:
         return settings
-    run = _fold_folder(folder, folds[0], STARTS[0])
-    for _ in fit_task(_without(task, folds[0]), STARTS[0], settings=settings, run_folder=run, device=device):
+    run = _fold_folder(folder, folds[0], INITIALISATIONS[0])
+    part = _without(task, folds[0])
+    for _ in fit_task(part, INITIALISATIONS[0], settings=settings, run_folder=run, device=device):
         pass
     return replace(settings, minutes=None, epochs=_epochs_made(run))
 
 # %% ../../nbs/transfer/82_transfer.ipynb #ed7ac8b7
 def _left_out(
     task:Task,
-    start:str,
+    initialisation:str,
     settings:Settings, # a course in epochs
     folder:Path, # of the transfer
     device:torch.device,
@@ -153,9 +154,10 @@ def _left_out(
     "Train without each subject in turn, and note how those left out fare."
     by_case = {}
     for fold in spared(task):
-        run = _fold_folder(folder, fold, start)
+        run = _fold_folder(folder, fold, initialisation)
         if _epochs_made(run) < settings.epochs:
-            for _ in fit_task(_without(task, fold), start, settings=settings, run_folder=run, device=device):
+            part = _without(task, fold)
+            for _ in fit_task(part, initialisation, settings=settings, run_folder=run, device=device):
                 pass
         found = read_run(run).by_case
         for case in fold:
@@ -164,35 +166,35 @@ def _left_out(
 
 def _by_leaving_out(
     task:Task,
-    start:str,
+    initialisation:str,
     settings:Settings,
     folder:Path, # of the transfer
     device:torch.device,
 ) -> Candidate:
     "Choose the epoch by those left out, and train on all cases up to that epoch."
     course = _in_epochs(task, settings, folder, device)
-    by_case = _left_out(task, start, course, folder, device)
+    by_case = _left_out(task, initialisation, course, folder, device)
     mean = lambda n: mean_score({case: scores[n] for case, scores in by_case.items()})
     best = max(range(course.epochs), key=mean) + 1 if by_case else None # the first of equals
-    if best is None or _epochs_made(folder/start) < best:
-        for epoch in fit_task(task, start, settings=course, run_folder=folder/start, device=device):
+    if best is None or _epochs_made(folder/initialisation) < best:
+        for epoch in fit_task(task, initialisation, settings=course, run_folder=folder/initialisation, device=device):
             if epoch.number == best:
                 break
     dice = {case: scores[best - 1] for case, scores in by_case.items()}
-    return Candidate(start, dice, _epochs_made(folder/start))
+    return Candidate(initialisation, dice, _epochs_made(folder/initialisation))
 
 # %% ../../nbs/transfer/82_transfer.ipynb #6ba3e13c
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    "What came of a transfer."
+    "What came of a transfer; as text what is kept, since each competitor was told when it had been judged."
     candidates: tuple[Candidate, ...]
-    chosen: str # the start of the model that is kept
+    chosen: str # the initialisation of the model that is kept
     model: Model
     folder: Path # where all of it lies
     warning: str # what one should know before using it; empty if transfer won
 
     def __str__(self):
-        lines = [str(one) for one in self.candidates]
+        lines = []
         if any(one.case_dice for one in self.candidates):
             note = 'of transfer and scratch the best epoch was chosen by the same cases'
             lines.append(f'{note}: on new patients expect somewhat less')
@@ -204,29 +206,29 @@ class Outcome:
         return '\n'.join(lines)
 
 # %% ../../nbs/transfer/82_transfer.ipynb #46ad0a86
-def _choose(candidates:Sequence[Candidate]) -> tuple[str, str]: # start and warning
-    "The start that is kept, and what one should know of it."
+def _choose(candidates:Sequence[Candidate]) -> tuple[str, str]: # initialisation and warning
+    "The initialisation that is kept, and what one should know of it."
     scored = [one for one in candidates if one.case_dice]
     if not scored:
         unknown = 'nobody knows how good this model is, nor whether it is better than one from scratch'
-        need = 'judging takes two subjects with every structure, one of them new to the base; label another'
-        return STARTS[0], f'no case could be held out, so {unknown}: {need}'
+        need = 'a comparison takes two subjects with every structure, one of them new to the base; label another'
+        return INITIALISATIONS[0], f'no case could be held out, so {unknown}: {need}'
     best = max(scored, key=lambda one: one.dice) # the first of equals, and transfer comes first
-    if best.start == STARTS[0]:
-        return best.start, ''
-    ours, = (one for one in scored if one.start == STARTS[0])
-    what = 'the base as it is' if best.start == 'base' else 'a network from scratch, trained as long,'
+    if best.initialisation == INITIALISATIONS[0]:
+        return best.initialisation, ''
+    ours, = (one for one in scored if one.initialisation == INITIALISATIONS[0])
+    what = 'the base as it is' if best.initialisation == 'base' else 'a network from scratch, trained as long,'
     reached = f'transfer reaches a Dice of {ours.dice:.3f} on cases that were not trained on'
-    return best.start, f'{reached}, but {what} reaches {best.dice:.3f} and is kept instead'
+    return best.initialisation, f'{reached}, but {what} reaches {best.dice:.3f} and is kept instead'
 
 # %% ../../nbs/transfer/82_transfer.ipynb #70629069
 def trainings_told(task:Task, settings:Settings) -> str:
     "How many trainings there will be, and what they are for."
     folds = len(spared(task))
     if task.valid:
-        number, why = len(STARTS), 'from the base and from scratch'
+        number, why = len(INITIALISATIONS), 'from the base and from scratch'
     elif folds:
-        number = len(STARTS)*(folds + 1)
+        number = len(INITIALISATIONS)*(folds + 1)
         why = 'from the base and from scratch, with each part left out in turn and with all'
     else:
         number, why = 1, 'from the base, with nothing to compare it with'
@@ -266,12 +268,12 @@ def _write_candidates(
     structures:Sequence[str], # their names
 ) -> None:
     "Write how each competitor scored on each case; one that wasn't scored has no case and no score."
-    rows = [('start', 'epochs', 'case', *structures)]
+    rows = [('initialisation', 'epochs', 'case', *structures)]
     for one in candidates:
         for case, scores in one.case_dice.items():
-            rows.append((one.start, one.epochs, case, *(f'{dice:.4f}' for dice in scores)))
+            rows.append((one.initialisation, one.epochs, case, *(f'{dice:.4f}' for dice in scores)))
         if not one.case_dice:
-            rows.append((one.start, one.epochs, '', *['']*len(structures)))
+            rows.append((one.initialisation, one.epochs, '', *['']*len(structures)))
     write_csv(path, rows)
 
 def read_candidates(
@@ -279,11 +281,11 @@ def read_candidates(
 ) -> list[Candidate]: # as they were compared
     "Read how the competitors of a transfer scored."
     found = {}
-    for start, epochs, case, *dice in read_table(Path(folder)/'candidates.csv')[1]:
-        scores = found.setdefault((start, int(epochs)), {})
+    for initialisation, epochs, case, *dice in read_table(Path(folder)/'candidates.csv')[1]:
+        scores = found.setdefault((initialisation, int(epochs)), {})
         if case:
             scores[case] = tuple(map(float, dice))
-    return [Candidate(start, scores, epochs) for (start, epochs), scores in found.items()]
+    return [Candidate(initialisation, scores, epochs) for (initialisation, epochs), scores in found.items()]
 
 # %% ../../nbs/transfer/82_transfer.ipynb #b2870d5b
 def _scored_base(
@@ -311,8 +313,8 @@ def _compared(
     compete = _by_held_out if task.valid else _by_leaving_out
     unseen = task.valid or [case for fold in spared(task) for case in fold]
     candidates = []
-    for start in STARTS if unseen else STARTS[:1]:
-        candidates.append(compete(task, start, settings, folder, device))
+    for initialisation in INITIALISATIONS if unseen else INITIALISATIONS[:1]:
+        candidates.append(compete(task, initialisation, settings, folder, device))
         print(candidates[-1], flush=True)
     as_is = unchanged_base(task)
     if as_is and unseen:
@@ -320,7 +322,7 @@ def _compared(
         print(candidates[-1], flush=True)
     chosen, warning = _choose(candidates)
     model = as_is if chosen == 'base' else load_model(folder/chosen)
-    scored = {one.start: one.dice for one in candidates if one.case_dice}
-    save_model(RunFolder(folder).best, replace(model, facts=dict(model.facts, start=chosen, compared=scored)))
+    scored = {one.initialisation: one.dice for one in candidates if one.case_dice}
+    save_model(RunFolder(folder).best, replace(model, facts=dict(model.facts, initialisation=chosen, compared=scored)))
     _write_candidates(folder/'candidates.csv', candidates, list(task.structures))
     return Outcome(tuple(candidates), chosen, load_model(folder), folder, warning)
