@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mriseg_check', 'mriseg_train', 'mriseg_predict', 'mriseg_evaluate', 'mriseg_postprocess', 'mriseg_compare',
-           'mriseg_browse', 'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
+           'mriseg_crossvalidate', 'mriseg_browse', 'mriseg_transfer', 'mriseg_audit', 'mriseg_demo']
 
 # %% ../nbs/95_cli.ipynb #4fc53f85
 from pathlib import Path
@@ -19,6 +19,7 @@ from .transfer.curve import curve_told
 from .device import default_device, default_precision, describe_device
 from .evaluation.table import score_table
 from .evaluation.compare import subset_table
+from .evaluation.crossvalidate import crossvalidate
 from .arguments import (
     as_options, own_until_end, parse_extras, parse_names, parse_share, parse_structures, parse_yes, plain_errors,
     refuse_base, refuse_faults, refuse_inside, say)
@@ -187,6 +188,42 @@ def mriseg_compare(
 ):
     "Compare two models case by case: the scores of the second minus those of the first."
     print(compare(first, second))
+
+# %% ../nbs/95_cli.ipynb #ef0157c0
+@plain_errors()
+def mriseg_crossvalidate(
+    data:Path, # folder of labelled cases, or a CSV file with a row per case
+    *,
+    out:Path, # folder for the folds and the scores: a new one, or that of the same cross-validation, which then goes on
+    folds:int=5, # parts that the subjects are dealt out into
+    sequences:str=None, # what the networks see, in the order of their channels; default: t1,t2,flair, or what every case has
+    structures:str=None, # what they find: names and label values; default: as the data set names them, or whole_tumour=1,2,4
+    preset:str='small', # size of the networks: small, medium or paper
+    epochs:int=30, # looks at all slices, unless --minutes is given
+    minutes:float=None, # time for the training of each fold; the learning rate is fitted to it
+    pattern:str=None, # where names follow no rule, such as '{case}/{sequence}.nii.gz'
+    subjects:str=None, # who is who where names don't tell: 'each' if all cases are different subjects, or a CSV table with the columns case and subject
+    no_flip:bool=False, # the structures have a side, such as left hippocampus: never exchange left and right
+    augmentation:float=1.0, # strength of random alterations; 0 is none
+    modality_dropout:float=0., # share of the images that see an arbitrary part of their sequences, such as 0.5
+    device:str=None, # mps, cuda or cpu; default: MRISEG_DEVICE, or the fastest there is
+    seed:int=0, # of weights, drawing and alterations
+    cache:Path=None, # where decoded cases are kept; default: mriseg_cache beside the folder
+):
+    "Train a network for each fold of the cases on all the others, and score each case by the one that hasn't seen it."
+    settings = Settings(
+        epochs=epochs, minutes=minutes, augmentation=augmentation, flip=not no_flip, modality_dropout=modality_dropout,
+        seed=seed)
+    refuse_occupied(out)
+    given = dict(sequences=parse_names(sequences), structures=parse_structures(structures))
+    plan = plan_training(_find(data, pattern, subjects), preset=preset, seed=seed, **given)
+    trial = crossvalidate(plan, out, folds=folds, settings=settings, cache=cache, device=device)
+    say(trial.plan_told)
+    for step in trial:
+        say(step)
+    say(trial)
+    if trial.faults:
+        raise ValueError(f"{plural(len(trial.faults), 'fold')} of {folds} could not be done, named above")
 
 # %% ../nbs/95_cli.ipynb #63d7eb86
 @plain_errors()

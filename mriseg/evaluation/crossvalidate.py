@@ -30,7 +30,7 @@ from ..processes import current_processes, own_device
 from ..training.dataset import SliceDataset
 from ..training.epoch import Epoch
 from ..training.loop import fit
-from ..training.plan import Plan, cached_cases, new_model
+from ..training.plan import Plan, cached_cases, new_model, sees_told
 from ..training.run import read_run
 from ..training.settings import Settings
 
@@ -102,6 +102,14 @@ class CrossValidation:
     choice: Postprocessing|None = None # by all cases, for the model that the folds are together
 
     @property
+    def plan_told(self) -> str: # two lines
+        "What is to be done."
+        cases = sum(len(fold.split.valid) for fold in self.folds)
+        sizes = ', '.join(str(len(fold.split.valid)) for fold in self.folds)
+        seen = sees_told(self.plan.sequences, self.plan.structures)
+        return f"{seen}\n{plural(cases, 'case')} in {plural(len(self.folds), 'fold')} of {sizes}"
+
+    @property
     def waiting(self) -> list[Fold]: # neither done nor failed
         return [fold for fold in self.folds if not fold.scored.is_file() and fold.number not in self.faults]
 
@@ -119,7 +127,9 @@ class CrossValidation:
     def __str__(self):
         lines = [*map(str, self.faults.values())]
         if self.rows:
-            lines = [score_table(self.rows), f'all folds together: {self.choice}', *lines]
+            places = f'scores: {self.out}/scores.csv, a page of them: scores.html, the masks: masks'
+            together = f'all folds together are a model, {self.out}: {self.choice}'
+            lines = [score_table(self.rows), together, places, *lines]
         if self.waiting:
             names = ', '.join(map(str, self.waiting))
             lines.append(f'still to be done: {names}; the same again goes on with them, and scores all cases in the end')
