@@ -6,11 +6,11 @@
 __all__ = ['Case', 'Extras', 'MaskSettings', 'Model', 'Plan', 'Scene', 'SegNet', 'SegNetConfig', 'Settings', 'SliceBrowser',
            'SliceDataset', 'Split', 'TransferPlan', 'Volume', 'assign_subjects', 'audit_operators', 'browse',
            'build_cache', 'check', 'check_cases', 'choose_postprocessing', 'compare', 'comparison_table',
-           'curve_points', 'curve_table', 'default_device', 'describe_device', 'evaluate', 'evaluate_case',
-           'export_onnx', 'few_case_settings', 'find_cases', 'find_lesions', 'fit', 'forecast', 'learning_curve',
-           'load_model', 'make_phantom', 'plan_training', 'plan_transfer', 'plot_curve', 'plot_run', 'postprocess',
-           'predict', 'predict_case', 'predict_loaded', 'predict_uncertainty', 'preset_config', 'read_run',
-           'read_scores', 'read_volume', 'reorient', 'save_model', 'score_table', 'self_test', 'show_case',
+           'crossvalidate', 'curve_points', 'curve_table', 'default_device', 'describe_device', 'evaluate',
+           'evaluate_case', 'export_onnx', 'few_case_settings', 'find_cases', 'find_lesions', 'fit', 'forecast',
+           'learning_curve', 'load_model', 'make_phantom', 'plan_training', 'plan_transfer', 'plot_curve', 'plot_run',
+           'postprocess', 'predict', 'predict_case', 'predict_loaded', 'predict_uncertainty', 'preset_config',
+           'read_run', 'read_scores', 'read_volume', 'reorient', 'save_model', 'score_table', 'self_test', 'show_case',
            'show_planes', 'show_table', 'split_cases', 'suggest_cases', 'to_next_error', 'to_worst_case',
            'to_worst_slice', 'train', 'transfer', 'watch', 'worst_first', 'write_phantoms', 'write_subjects',
            'write_volume']
@@ -29,6 +29,7 @@ from .training.dataset import SliceDataset
 from .device import default_device, describe_device
 from .evaluation.score import evaluate_case
 from .evaluation.compare import comparison_table
+from .evaluation.crossvalidate import crossvalidate
 from .evaluation.table import read_scores, score_table, worst_first
 from .networks.onnx import export_onnx
 from .cases.find import find_cases
@@ -59,7 +60,7 @@ _all_ = [
     'Case', 'Extras', 'MaskSettings', 'Model', 'Plan', 'Scene', 'SegNet', 'SegNetConfig', 'Settings',
     'SliceBrowser', 'SliceDataset', 'Split', 'TransferPlan', 'Volume', 'assign_subjects', 'audit_operators',
     'browse', 'build_cache', 'check', 'check_cases', 'choose_postprocessing', 'compare', 'comparison_table',
-    'curve_points', 'curve_table', 'default_device', 'describe_device', 'evaluate', 'evaluate_case',
+    'crossvalidate', 'curve_points', 'curve_table', 'default_device', 'describe_device', 'evaluate', 'evaluate_case',
     'export_onnx', 'few_case_settings', 'find_cases', 'find_lesions', 'fit', 'forecast', 'learning_curve',
     'load_model', 'make_phantom', 'plan_training', 'plan_transfer', 'plot_curve', 'plot_run', 'postprocess',
     'predict', 'predict_case', 'predict_loaded', 'predict_uncertainty', 'preset_config', 'read_run',

@@ -31,6 +31,7 @@ LEAVES = dict(
     train='no step is kept yet, so the same command begins anew',
     predict='finished cases are whole, and the same command does what is left',
     evaluate='finished cases are kept, and the same command does what is left',
+    crossvalidate='finished folds and the state of this one are kept, and the same command goes on from there',
     postprocess='the model is as it was',
     compare='nothing was written',
     browse='what it writes is written at the end, so the same command begins anew',

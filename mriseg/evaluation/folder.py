@@ -19,6 +19,7 @@ import torch
 from ..cases.case import Case
 from .score import ScoreRow, WrittenMasks, evaluate_case, evaluate_masks, refuse_edited_masks
 from ..files import read_json, write_json
+from ..prediction.postprocess import postprocessing_rule
 from ..folders import keep_record, was_edited
 from ..networks.model import Model
 from ..prediction.folder import file_stamps
@@ -77,7 +78,8 @@ def _made_from(answer:Model|WrittenMasks, case:Case) -> dict[str, Any]:
     if isinstance(answer, WrittenMasks):
         return made_from | dict(masks=file_stamps(answer.paths(case.case_id), {}))
     seen = [sorted(answer.scans(part)) for part in ('train', 'valid')]
-    return made_from | dict(seen=hashlib.sha256(repr(seen).encode()).hexdigest())
+    rule = list(postprocessing_rule(answer)) # by which masks are made
+    return made_from | dict(seen=hashlib.sha256(repr(seen).encode()).hexdigest(), rule=rule)
 
 # %% ../../nbs/evaluation/74_folder.ipynb #0eb6afb7
 def _score_case(

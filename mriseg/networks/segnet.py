@@ -75,6 +75,7 @@ class SegNetConfig:
     depths: tuple[int, ...] = (2, 2, 3, 3, 3) # convolutions of each stage, in the encoder and in the decoder
     kernel_size: int = 3
     dropout: float = 0. # share of features switched off in training, in the deeper half of the stages
+    skips: int = 0 # of how many stages, the outermost first, the decoder also sees what the encoder saw; 0 as published
 
     def __post_init__(self):
         for name in ('widths', 'depths'):
@@ -88,6 +89,9 @@ class SegNetConfig:
             raise ValueError(told)
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             told = f'the kernel size must be odd to keep the size of the picture, but it is {self.kernel_size}'
+            raise ValueError(told)
+        if not 0 <= self.skips <= len(self.widths):
+            told = f'skips is a number of stages from 0 to {len(self.widths)}, but it is {self.skips}'
             raise ValueError(told)
         if not 0 <= self.dropout < 1:
             told = f'dropout is a share from 0 to below 1, but it is {self.dropout}'
@@ -125,10 +129,12 @@ class SegNet(nn.Module):
         encoder = [[inputs, *[width]*depth] for inputs, width, depth in zip(reaching, widths, depths)]
         self.encoder = nn.ModuleList(stage(channels, kernel) for channels in encoder)
         # each decoder stage leaves as many channels as the next one outwards has; the outermost first
-        decoder = [[*[width]*depth, outputs] for outputs, width, depth in zip(widths, widths[1:], depths[1:])]
-        inner = [stage(channels, kernel) for channels in decoder]
-        outermost = stage([widths[0]]*depths[0], kernel)
-        self.decoder = nn.ModuleList([*reversed(inner), outermost])
+        leaving = (widths[0], *widths)
+        decoder = [[*[width]*depth, outputs] for outputs, width, depth in zip(leaving, widths, depths)]
+        decoder[0].pop() # the head takes the place of its last convolution
+        for channels in decoder[:config.skips]:
+            channels[0] *= 2 # what was unpooled, and what the encoder saw
+        self.decoder = nn.ModuleList(stage(channels, kernel) for channels in reversed(decoder))
         self.head = nn.Conv2d(widths[0], config.output_channels, kernel, padding=kernel//2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and not module.weight.is_meta: # or PyTorch loads its compiler, in 2 s
@@ -146,14 +152,16 @@ class SegNet(nn.Module):
         self._check(images)
         features, notes, stages = images, [], len(self.encoder)
         for level, encode in enumerate(self.encoder):
-            features = encode(features)
-            size = features.shape[2:]
-            features, indices = pool(features)
+            seen = encode(features)
+            features, indices = pool(seen)
             features = self.drop(features, level)
-            notes.append((indices, size))
+            notes.append((indices, seen))
         for level, decode in zip(reversed(range(stages)), self.decoder):
-            features = decode(unpool(features, *notes.pop()))
-            features = self.drop(features, level)
+            indices, seen = notes.pop()
+            features = unpool(features, indices, seen.shape[2:])
+            if level < self.config.skips:
+                features = torch.cat([features, seen], dim=1)
+            features = self.drop(decode(features), level)
         return self.head(features)
 
     def drop(self, features:Tensor, level:int) -> Tensor:
