@@ -96,8 +96,8 @@ def parse_extras(
 OPTIONS = ( # the parameters of all commands
     'augmentation', 'backend', 'base', 'batch_size', 'cache', 'cases', 'curve', 'data', 'device', 'encoder', 'epochs',
     'every', 'first', 'folds', 'keep_largest', 'learning_rate', 'maps', 'masks', 'minimum_ml', 'minutes',
-    'modality_dropout', 'model', 'no_flip', 'no_open', 'optimizer', 'out', 'pattern', 'pictures', 'port', 'pos_weight', 'precision',
-    'preset', 'run', 'second', 'seed', 'sequences', 'structures', 'subjects', 'subsets', 'suggest', 'test',
+    'modality_dropout', 'model', 'no_flip', 'no_open', 'optimizer', 'out', 'pattern', 'pictures', 'port', 'pos_weight',
+    'precision', 'preset', 'run', 'second', 'seed', 'sequences', 'structures', 'subjects', 'subsets', 'suggest', 'test',
     'threshold', 'train', 'uncertainty', 'unlabelled', 'valid', 'workers')
 _GIVEN = re.compile(rf"\b({'|'.join(OPTIONS)})=(?:'([^']*)'|([\w.,=]*\w))") # such as device='cpu'
 _LONG = re.compile(rf"\b({'|'.join(name for name in OPTIONS if '_' in name)})\b") # could be nothing else

@@ -64,8 +64,8 @@ def duration_told(seconds:float) -> str:
     if minutes < 1:
         return 'less than a minute'
     if minutes < 60:
-        return plural(minutes, 'minute')
-    return f'{minutes//60} h {minutes % 60:02d} min'
+        return f"about {plural(minutes, 'minute')}"
+    return f'about {minutes//60} h {minutes % 60:02d} min'
 
 @dataclass(frozen=True)
 class FoldEpoch:
@@ -76,7 +76,7 @@ class FoldEpoch:
     left: float # seconds that all folds may still take
 
     def __str__(self):
-        return f'fold {self.fold} of {self.folds}, {self.epoch}; about {duration_told(self.left)} left'
+        return f'fold {self.fold} of {self.folds}, {self.epoch}; {duration_told(self.left)} left'
 
 @dataclass(frozen=True)
 class FoldFault:
