@@ -29,9 +29,9 @@ from .terminal import (
 LEAVES = dict(
     check='what it writes is written at the end, so the same command begins anew',
     train='no step is kept yet, so the same command begins anew',
+    crossvalidate='finished folds and the state of this one are kept, and the same command goes on from there',
     predict='finished cases are whole, and the same command does what is left',
     evaluate='finished cases are kept, and the same command does what is left',
-    crossvalidate='finished folds and the state of this one are kept, and the same command goes on from there',
     postprocess='the model is as it was',
     compare='nothing was written',
     browse='what it writes is written at the end, so the same command begins anew',
@@ -139,7 +139,8 @@ def overview() -> str:
     source = Path(find_spec('mriseg.cli').origin).read_text(encoding='utf-8')
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     sentences = {node.name: ast.get_docstring(node) for node in functions}
-    lines = [f"  {command:13}{sentences[f'mriseg_{command}']}" for command in LEAVES]
+    width = max(map(len, LEAVES)) + 2
+    lines = [f"  {command:{width}}{sentences[f'mriseg_{command}']}" for command in LEAVES]
     return '\n'.join(['usage: mriseg COMMAND …', '', *lines, '', 'mriseg COMMAND --help tells more.'])
 
 def main() -> None:

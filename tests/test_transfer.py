@@ -1,12 +1,10 @@
 "A transfer, or a learning curve, that is killed goes on, and comes to the same end."
-import os, random, shutil, signal, sys, time
-from threading import RLock
+import os
 
 import pytest
 import torch
-from tqdm import tqdm
 
-import mriseg.training.loop
+from kills import kill_at_random, timed
 from mriseg.networks.model import Model, load_model
 from mriseg.transfer.curve import learning_curve, read_curve
 from mriseg.cases.find import find_cases
@@ -53,31 +51,8 @@ def same(one, other):
 def test_killed_at_random_moments(data, run, tmp_path):
     cache = tmp_path/'cache'
     folder = tmp_path/'killed'/'run'
-    rng = random.Random(0)
-    kills = 0
-    started = time.monotonic()
-    undisturbed = run(data, cache, tmp_path/'whole'/'run')
-    takes = time.monotonic() - started
-    while kills < 4:
-        process = os.fork()
-        if not process:
-            sys.stdout = sys.stderr = open(os.devnull, 'w')
-            torch.set_num_threads(1)
-            tqdm.set_lock(RLock())   # as in test_resume.py
-            mriseg.training.loop.SAVE_SECONDS = 0
-            try:
-                run(data, cache, folder)
-            finally:
-                os._exit(0)
-        ends = time.monotonic() + rng.uniform(0.05, 0.25)*takes
-        while time.monotonic() < ends and os.waitpid(process, os.WNOHANG) == (0, 0):
-            time.sleep(0.005)
-        try:
-            os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            shutil.rmtree(folder) # it came to its end before it could be killed often enough: once more from the beginning
-        else:
-            kills += os.waitpid(process, 0)[1] == signal.SIGKILL
+    undisturbed, takes = timed(lambda: run(data, cache, tmp_path/'whole'/'run'))
+    kill_at_random(lambda: run(data, cache, folder), folder, kills=4, takes=takes)
     for name in ('curve.csv', 'candidates.csv'):
         (folder/f'.0123abcd-{name}').touch()   # as a kill in the middle of writing leaves it
     assert same(run(data, cache, folder), undisturbed)

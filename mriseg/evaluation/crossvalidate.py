@@ -21,7 +21,7 @@ from .score import ScoreRow
 from .table import score_table, write_scores
 from .folder import score_cases
 from .score_sheet import write_score_sheet
-from ..files import read_json, write_json
+from ..files import read_json, remove_unfinished, write_json
 from ..folders import OwnedByOther, RunFolder, owned_folder, resume_results
 from ..networks.model import Model, join_models, load_model, save_ensemble
 from ..prediction.postprocess import (
@@ -215,6 +215,8 @@ def _score_all(trial:CrossValidation) -> None:
     if not done:
         return
     with owned_folder(trial.out, 'a cross-validation'):
+        for part in (trial.out, trial.out/'masks', trial.out/'cases', *(fold.folder for fold in done)):
+            remove_unfinished(part, hours=0)
         models = [_fold_model(trial, fold) for fold in done]
         trial.rows = []
         for fold, model in zip(done, models):

@@ -109,7 +109,7 @@ FORMER_LENGTH = 256 # of a scan's fingerprint before November 2026
 @dataclass(frozen=True, eq=False)
 class Model:
     "A network with what one must know to use it."
-    network: 'SegNet|Ensemble'
+    network: nn.Module # a `SegNet`, or an `Ensemble` of them
     sequences: tuple[str, ...] # one per input channel
     structures: Mapping[str, tuple[int, ...]] # one per output channel; the label values that made it up in training
     threshold: float = 0.5 # probability from which a voxel belongs to a structure
