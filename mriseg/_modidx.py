@@ -1595,6 +1595,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                                      'mriseg.volumes.plot.check_grids': ('volumes/plot.html#check_grids', 'mriseg/volumes/plot.py'),
                                      'mriseg.volumes.plot.contact_sheet': ('volumes/plot.html#contact_sheet', 'mriseg/volumes/plot.py'),
                                      'mriseg.volumes.plot.grey_window': ('volumes/plot.html#grey_window', 'mriseg/volumes/plot.py'),
+                                     'mriseg.volumes.plot.label_colour': ('volumes/plot.html#label_colour', 'mriseg/volumes/plot.py'),
                                      'mriseg.volumes.plot.plane_picture': ('volumes/plot.html#plane_picture', 'mriseg/volumes/plot.py'),
                                      'mriseg.volumes.plot.plot_outlines': ('volumes/plot.html#plot_outlines', 'mriseg/volumes/plot.py'),
                                      'mriseg.volumes.plot.plot_slice': ('volumes/plot.html#plot_slice', 'mriseg/volumes/plot.py'),

@@ -117,11 +117,11 @@ def inspect_case(
         return None, faults
     shown = volumes.get('flair', next(iter(volumes.values())))
     scans = {name: scan_fingerprint(volume) for name, volume in volumes.items()}
-    overlaid = None
+    overlaid = None # on the picture
     if label and not any(fault.kind == 'grids differ' for fault in faults):
-        overlaid = Volume(label.array > 0, label.affine)
+        overlaid = label
         head = reduce(np.logical_or, (volume.array != 0 for volume in volumes.values()))
-        faults += _beside_the_head(case, overlaid.array, head)
+        faults += _beside_the_head(case, label.array > 0, head)
         scans['label'] = label_fingerprint(label)
         faults += _image_as_label(case, volumes, label)
     facts = CaseFacts(
