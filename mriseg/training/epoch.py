@@ -72,7 +72,7 @@ def collapse_warning(
     if max(lately) < 0.02:
         seen = f'the network marks {marked[-1]:.1%} of the volume that is there'
         advice = 'train again with a higher pos_weight or a lower learning rate, and check the label values'
-        return f'{seen}, so it is about to give up on the structure; {advice} of the structures'
+        return f'{seen}; if this goes on it gives up on the structure: {advice} of the structures'
     if min(lately) > 10:
         seen = f'the network marks {marked[-1]:.0f} times the volume that is there'
         return f'{seen}; if this goes on, train again with a lower pos_weight'
