@@ -547,6 +547,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': './', 'git_u
                                          'mriseg.evaluation.table._badness': ( 'evaluation/table.html#_badness',
                                                                                'mriseg/evaluation/table.py'),
                                          'mriseg.evaluation.table._cell': ('evaluation/table.html#_cell', 'mriseg/evaluation/table.py'),
+                                         'mriseg.evaluation.table._is_known': ( 'evaluation/table.html#_is_known',
+                                                                                'mriseg/evaluation/table.py'),
                                          'mriseg.evaluation.table._note_lacking': ( 'evaluation/table.html#_note_lacking',
                                                                                     'mriseg/evaluation/table.py'),
                                          'mriseg.evaluation.table._note_missed': ( 'evaluation/table.html#_note_missed',

@@ -10,6 +10,7 @@ __all__ = ['COLUMNS', 'SCORES', 'COMPARED', 'TABLED', 'SUMMARISED', 'write_score
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from scipy.stats import binomtest
@@ -108,6 +109,13 @@ COMPARED = tuple(column for column in SCORES if column.better)
 # %% ../../nbs/evaluation/71_table.ipynb #7cccd2c4
 TABLED = tuple(column for column in SCORES if column.short)
 
+def _is_known(
+    rows:Sequence[ScoreRow],
+    name:str, # of a score
+) -> bool:
+    "Whether a score says anything: that of a baseline is undefined everywhere if no case has its sequence."
+    return name not in _BASELINE_TITLES or any(not math.isnan(getattr(row, name)) for row in rows)
+
 def _table_number(row:ScoreRow, column:Column) -> str:
     "A score as wide as its heading."
     width = max(len(column.heading), 6)
@@ -116,10 +124,11 @@ def _table_number(row:ScoreRow, column:Column) -> str:
 def _table_lines(rows:Sequence[ScoreRow]) -> list[str]:
     "The rows below their headings, structure by structure."
     width = max(len(row.case) for row in rows)
-    headings = ' '.join(f'{column.heading:>{max(len(column.heading), 6)}}' for column in TABLED)
+    known = [column for column in TABLED if _is_known(rows, column.name)]
+    headings = ' '.join(f'{column.heading:>{max(len(column.heading), 6)}}' for column in known)
     lines = [f"{'case':{width}} {'structure':14} {headings}  lesions found, missed, false  seen"]
     for row in sorted(worst_first(rows), key=lambda row: row.structure):
-        numbers = ' '.join(_table_number(row, column) for column in TABLED)
+        numbers = ' '.join(_table_number(row, column) for column in known)
         lesions = f'{row.lesions_found:13d}, {row.lesions_missed:6d}, {row.lesions_false:5d}'
         lines.append(f'{row.case:{width}} {row.structure:14} {numbers}  {lesions}  {row.seen}')
     return lines
@@ -207,7 +216,7 @@ def _summary_lines(
     there = [row for row in rows if row.truth_ml]
     columns = {column.name: column for column in SCORES}
     lines = []
-    for name in SUMMARISED:
+    for name in filter(partial(_is_known, rows), SUMMARISED):
         lines.append(f'{columns[name].told}: {summarise([getattr(row, name) for row in there])}')
     found, missed = sum(row.lesions_found for row in rows), sum(row.lesions_missed for row in rows)
     false = sum(row.lesions_false for row in rows)
