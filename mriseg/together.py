@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from .viewing.browser import Scenes, SliceBrowser, folder_scenes, model_scenes, write_browser
-from .cases.case import Case, Fault, as_fault, read_case
+from .cases.case import Case, as_fault, read_case
 from .networks.model import Model, as_model, find_model, load_model, save_model
 from .prediction.postprocess import Postprocessing, choose_postprocessing
 from .evaluation.score import ScoreRow, WrittenMasks
@@ -78,8 +78,8 @@ def _with_guess(report:Report, structures:Mapping[str, Sequence[int]]) -> Report
     told = guess_told({value for one in report.facts for value in one.labels or ()}, structures)
     if not told:
         return report
-    problem, _, advice = told.rpartition('; ')
-    return replace(report, faults=[*report.faults, Fault(WHOLE_SET, 'label values', problem, advice, must_mend=False)])
+    fault = replace(as_fault(WHOLE_SET, 'label values', ValueError(told)), must_mend=False)
+    return replace(report, faults=[*report.faults, fault])
 
 # %% ../nbs/92_together.ipynb #04806d6b
 def check(

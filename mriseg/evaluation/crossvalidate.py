@@ -201,13 +201,11 @@ def _fold_or_fault(
         yield trial.faults[fold.number]
 
 # %% ../../nbs/evaluation/75_crossvalidate.ipynb #31b513db
-def _fold_model(trial:CrossValidation, fold:Fold) -> Model:
-    "The network of a fold, its masks made as suits the cases of the other folds."
-    model = load_model(RunFolder(fold.folder).last)
-    others = [one for one in trial.folds if one is not fold and one.scored.is_file()]
-    scores = [some for one in others for some in _read_rules(one)]
-    cases = sum(len(one.split.valid) for one in others)
-    return best_postprocessing(scores, postprocessing_rule(model), cases).applied(model) if scores else model
+def _chosen_rule(model:Model, folds:Sequence[Fold]) -> Postprocessing:
+    "How masks are best made, as far as the cases of some folds can tell."
+    scores = [some for fold in folds for some in _read_rules(fold)]
+    cases = sum(len(fold.split.valid) for fold in folds)
+    return best_postprocessing(scores, postprocessing_rule(model), cases)
 
 def _score_all(trial:CrossValidation) -> None:
     "Score each case by the network that hasn't seen it, and write down which networks answer together."
@@ -217,17 +215,18 @@ def _score_all(trial:CrossValidation) -> None:
     with owned_folder(trial.out, 'a cross-validation'):
         for part in (trial.out, trial.out/'masks', trial.out/'cases', *(fold.folder for fold in done)):
             remove_unfinished(part, hours=0)
-        models = [_fold_model(trial, fold) for fold in done]
+        models = [load_model(RunFolder(fold.folder).last) for fold in done]
         trial.rows = []
         for fold, model in zip(done, models):
+            others = [one for one in done if one is not fold]
+            if others:
+                model = _chosen_rule(model, others).applied(model)
             for scores in score_cases(model, fold.split.valid, trial.out, device=trial.device):
                 if scores.fault:
                     raise ValueError(scores.fault)
                 trial.rows += scores.rows
         joined = join_models(models)
-        rules = [some for fold in done for some in _read_rules(fold)]
-        own = postprocessing_rule(load_model(RunFolder(done[0].folder).last))
-        trial.choice = best_postprocessing(rules, own, len(trial.rows))
+        trial.choice = _chosen_rule(joined, done)
         cases = [case for fold in done for case in fold.split.valid]
         parts = [str(RunFolder(fold.folder).last.relative_to(trial.out)) for fold in done]
         save_ensemble(trial.out, parts, trial.choice.applied(joined))
